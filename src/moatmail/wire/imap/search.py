@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of SEARCH as a tree of frozen values.
+
+Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN) and RFC 7162 §3.1.5 (MODSEQ).
+Must never know how a message is matched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import Enum
+
+from moatmail.wire.imap.sequence import SequenceSet
+
+
+class SearchReturn(Enum):
+    """Result options of the extended SEARCH (RFC 4731 §3.1); the value is the name on the wire."""
+
+    MIN = b"MIN"
+    MAX = b"MAX"
+    ALL = b"ALL"
+    COUNT = b"COUNT"
+
+
+class Relation(Enum):
+    """How a date key compares: only the day counts, times and zones do not (RFC 3501 §6.4.4)."""
+
+    BEFORE = "before"
+    ON = "on"
+    SINCE = "since"
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """ALL."""
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Every one of `keys` matches; at least one is given."""
+
+    keys: tuple[SearchKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """OR."""
+
+    left: SearchKey
+    right: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """NOT, and the UN... keys."""
+
+    key: SearchKey
+
+
+@dataclass(frozen=True, slots=True)
+class HasFlag:
+    """ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, RECENT: the bit of `flags`."""
+
+    bit: int
+
+
+@dataclass(frozen=True, slots=True)
+class HasKeyword:
+    """KEYWORD, as sent (compare without regard to case)."""
+
+    keyword: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A set of message numbers."""
+
+    sequence: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Uids:
+    """UID."""
+
+    sequence: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderText:
+    """BCC, CC, FROM, SUBJECT, TO and HEADER: `field` in small letters; an empty `text` asks only whether the field is there."""
+
+    field: bytes
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BodyText:
+    """BODY."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnyText:
+    """TEXT: header or body."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Larger:
+    """LARGER: RFC822.SIZE above `size`."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """SMALLER: RFC822.SIZE below `size`."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """BEFORE, ON, SINCE: by internal date."""
+
+    relation: Relation
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """SENTBEFORE, SENTON, SENTSINCE: by the Date field."""
+
+    relation: Relation
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class ModSeq:
+    """MODSEQ: `value` or higher; the entry name of the extended form is checked and, as RFC 7162 §3.1.5 lets us, not kept apart."""
+
+    value: int
+
+
+SearchKey = Everything | And | Or | Not | HasFlag | HasKeyword | Numbers | Uids | HeaderText | BodyText | AnyText | Larger | Smaller | Received | Sent | ModSeq

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequence sets: sets of message numbers or UIDs, kept as ranges and never expanded.
+
+Obeys RFC 3501 §9 (sequence-set) and RFC 4315 §3 (uid-set).
+Must never know which numbers a mailbox has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.limits import imap as limits
+
+MAXIMUM: Final = 0xFFFFFFFF  # RFC 3501 §9: nz-number is of 32 bits
+STAR: Final = 0  # `*` in a range: the largest number of the mailbox; 0 itself is no number of a message
+_SET: Final = re.compile(rb"[0-9:*,]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceSet:
+    """Ranges as the client wrote them, each a pair, `STAR` for ``*``; a pair may be given in either order."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    def resolve(self, largest: int) -> tuple[tuple[int, int], ...]:
+        """Give sorted, disjoint, non-adjacent ranges with ``*`` = `largest`; `largest` 0 (an empty mailbox) makes ``*`` match nothing.
+
+        RFC 3501 §9: ``5:*`` holds the largest number even if that is below 5.
+        """
+        pairs = []
+        for first, last in self.ranges:
+            low, high = first or largest, last or largest
+            if low and high:
+                pairs.append((low, high) if low <= high else (high, low))
+            elif low or high:
+                continue  # the other end is `*` of an empty mailbox
+        return _merge(pairs)
+
+    @property
+    def highest(self) -> int:
+        """Tell the highest number written, 0 if only ``*``: numbers beyond the mailbox are BAD for message numbers, harmless for UIDs."""
+        return max(max(pair) for pair in self.ranges)
+
+    def __bytes__(self) -> bytes:
+        """Write the set as on the wire."""
+        return b",".join(_member(first, last) for first, last in self.ranges)
+
+
+def parse(text: bytes) -> SequenceSet | None:
+    """Read a set; None if it is none, holds 0, a number over 32 bits or too many members."""
+    if not _SET.fullmatch(text):
+        return None
+    members = text.split(b",", limits.SEQUENCE_RANGES)
+    if len(members) > limits.SEQUENCE_RANGES:
+        return None
+    ranges = []
+    for member in members:
+        first, colon, last = member.partition(b":")
+        low = _number(first)
+        high = _number(last) if colon else low
+        if low is None or high is None:
+            return None
+        ranges.append((low, high))
+    return SequenceSet(tuple(ranges))
+
+
+def compact(numbers: Iterable[int]) -> bytes:
+    """Write numbers in the given order, rising runs as ranges: ``1:3,5``; empty if there are none (RFC 4315 §3: COPYUID keeps the order)."""
+    out: list[bytes] = []
+    first = last = 0
+    for number in numbers:
+        if number == last + 1 and last:
+            last = number
+            continue
+        if last:
+            out.append(_member(first, last))
+        first = last = number
+    if last:
+        out.append(_member(first, last))
+    return b",".join(out)
+
+
+def _member(first: int, last: int) -> bytes:
+    left = b"%d" % first if first else b"*"
+    if first == last:
+        return left
+    return left + (b":%d" % last if last else b":*")
+
+
+def _number(text: bytes) -> int | None:
+    if text == b"*":
+        return STAR
+    # RFC 3501 §9: nz-number has no leading zero; ten digits hold 32 bits.
+    if not text or len(text) > 10 or not text.isdigit() or text[0] == 0x30:
+        return None
+    number = int(text)
+    return number if number <= MAXIMUM else None
+
+
+def _merge(pairs: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    pairs.sort()
+    out: list[tuple[int, int]] = []
+    for low, high in pairs:
+        if out and low <= out[-1][1] + 1:
+            if high > out[-1][1]:
+                out[-1] = (out[-1][0], high)
+        else:
+            out.append((low, high))
+    return tuple(out)
