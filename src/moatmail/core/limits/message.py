@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of reading and writing messages.
+
+Obeys RFC 5322 §2.1.1, RFC 2046 §5.1.1, RFC 2047 §2, RFC 2231 §3, RFC 3501 §4.3.
+Must never know settings: these are the ceilings that no setting lifts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEADER_MAX: Final = 256 * 1024
+"""Octets of one header block that are looked at; the SMTP door refuses more (house limit)."""
+
+DEPTH_MAX: Final = 50
+"""Nesting of multiparts and embedded messages; deeper content stays octets of its part (MIME bombs)."""
+
+PARTS_MAX: Final = 1_000
+"""Parts of one message; what follows stays octets of the last part (MIME bombs)."""
+
+DELIMITER_LINE_MAX: Final = 998
+"""Octets of a line that may still be a delimiter (RFC 5322 §2.1.1: no line is longer)."""
+
+BOUNDARY_MAX: Final = 256
+"""Octets of a boundary that is obeyed (RFC 2046 §5.1.1 says 70; real mail goes beyond)."""
+
+PARAMETERS_MAX: Final = 64
+"""Parameters of one field that are read (RFC 2231 §3 puts no limit on continuations)."""
+
+PARAMETER_OCTETS_MAX: Final = 4_096
+"""Octets of one parameter value that are kept, continuations joined."""
+
+FIELD_OCTETS_MAX: Final = 64 * 1024
+"""Octets of one field value that go into ENVELOPE or BODYSTRUCTURE or are parsed for a search."""
+
+ENVELOPE_OCTETS_MAX: Final = 256 * 1024
+"""Octets of embedded messages' header fields kept for their ENVELOPEs, over the whole message."""
+
+ADDRESSES_MAX: Final = 1_000
+"""Mailboxes and groups of one address list that are read."""
+
+COMMENT_DEPTH_MAX: Final = 50
+"""Nesting of comments in a structured field (RFC 5322 §3.2.2 allows any)."""
+
+ENCODED_WORDS_MAX: Final = 1_000
+"""Encoded words of one field value that are decoded; the rest stays as written (RFC 2047 §2 limits one word only)."""
+
+ENCODED_WORD_OCTETS_MAX: Final = 1_024
+"""Octets of one encoded word that is decoded (RFC 2047 §2 says 75; real mail goes beyond)."""
+
+MESSAGE_IDS_MAX: Final = 100
+"""Message-IDs of one References field that are kept, the last ones (RFC 5322 §3.6.4)."""
+
+LANGUAGES_MAX: Final = 16
+"""Tags of Content-Language that are kept (RFC 3282 §2)."""
+
+LEAD_OCTETS_MAX: Final = 4_096
+"""Octets of the first text part that the parser keeps for the preview."""
+
+PREVIEW_CHARACTERS_MAX: Final = 200
+"""Characters of a preview (RFC 8970 §3.1)."""
+
+SEARCH_OCTETS_MAX: Final = 4 * 1024 * 1024
+"""Decoded octets of text of one message that a scan looks at."""
+
+QUOTED_MAX: Final = 1_000
+"""Octets of an IMAP quoted string; longer ones travel as literals, because clients read lines of bounded length."""
+
+FOLD_AT: Final = 78
+"""Characters of a line after which generated headers are folded (RFC 5322 §2.1.1)."""

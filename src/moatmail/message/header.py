@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A header block as raw octets with an index of its fields.
+
+Obeys RFC 5322 §2.2 (fields, folding) and §4.5.3 (blanks before the colon); tolerates lines that are no field.
+Must never know what a field means: addresses, dates and parameters have their own files.
+"""
+
+from __future__ import annotations
+
+import re
+
+from moatmail.core.limits.message import FIELD_OCTETS_MAX
+
+# RFC 5322 §2.2: a name is printable US-ASCII without colon; §4.5.3: blanks may stand before the colon. A line that does not fit (an mbox
+# separator, RFC 4155; text without a colon) is skipped with its continuation lines. All quantifiers are possessive, so time is linear.
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.MULTILINE)
+_LIST_FIELDS = frozenset((b"to", b"cc", b"bcc", b"reply-to"))
+
+
+class Header:
+    """The fields of `block`, in order: `names` (lower case) and `spans` (start of the field, start and end of its raw value, in octets of the block)."""
+
+    __slots__ = ("block", "names", "spans")
+
+    def __init__(self, block: bytes) -> None:
+        names: list[bytes] = []
+        spans: list[tuple[int, int, int]] = []
+        for match in _FIELD.finditer(block):
+            names.append(match[1].lower())
+            spans.append((match.start(), match.start(2), match.end(2)))
+        self.block = block
+        self.names = names
+        self.spans = spans
+
+    def raw(self, name: bytes) -> bytes | None:
+        """Give the raw value of the first field `name` (lower case), or None."""
+        try:
+            _, start, end = self.spans[self.names.index(name)]
+        except ValueError:
+            return None
+        return self.block[start:end]
+
+    def first(self, name: bytes) -> bytes | None:
+        """Give the unfolded value of the first field `name` (lower case), or None."""
+        value = self.raw(name)
+        return None if value is None else unfold(value)
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Give the unfolded values of all fields `name` (lower case), in order."""
+        return [unfold(self.block[start:end]) for known, (_, start, end) in zip(self.names, self.spans, strict=True) if known == name]
+
+    def count(self, name: bytes) -> int:
+        """Give how many fields `name` (lower case) there are."""
+        return self.names.count(name)
+
+    def joined(self, name: bytes) -> bytes | None:
+        """Give the unfolded value of `name`, at most FIELD_OCTETS_MAX octets; repeated address lists are joined (RFC 5322 §4.5.3)."""
+        value = self.first(name)
+        if value is not None and name in _LIST_FIELDS and self.count(name) > 1:
+            value = b", ".join(self.all(name))
+        return None if value is None else value[:FIELD_OCTETS_MAX]
+
+
+def unfold(value: bytes) -> bytes:
+    """Give a field value on one line, without blanks at its ends and without stray CR, LF and NUL (RFC 5322 §2.2.3)."""
+    return value.translate(None, b"\r\n\0").strip(b" \t")
