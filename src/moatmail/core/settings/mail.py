@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF009 - our makers of fields return dataclasses.field
+"""The settings that live in the store, are changed by `admin/change` and swapped live; key `group.name`, value as JSON.
+
+Obeys RFC 5321 §4.5.3.1 (sizes), §4.5.3.2 (timeouts), §4.5.4.1 (retries), §6.3 (loops); RFC 9051 §5.4 (autologout).
+Must never know what is needed before the store is open: that is in `start.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.settings.field import between, group, is_host_port, not_empty, one_of, setting
+
+MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SMTP:
+    """Mail coming in, from strangers and from our users."""
+
+    max_message_octets: int = setting(
+        50 * MIB, "The largest message taken; announced as SIZE (RFC 1870 §3).", unit="octets", check=between(64 * 1024, 2048 * MIB)
+    )
+    max_recipients: int = setting(100, "Recipients of one message; RFC 5321 §4.5.3.1.8 wants at least 100.", check=between(100, 10_000))
+    max_errors: int = setting(10, "Refused commands in one session before it is closed.", check=between(1, 1000))
+    max_transactions: int = setting(1000, "Messages in one session before it is closed.", check=between(1, 1_000_000))
+    command_seconds: float = setting(300.0, "How long we wait for the next command (RFC 5321 §4.5.3.2.7).", unit="seconds", check=between(1, 3600))
+    transaction_seconds: float = setting(3600.0, "How long one message may take, from MAIL to its last octet.", unit="seconds", check=between(10, 86_400))
+    min_rate_octets: int = setting(200, "The slowest sender of content we wait for, after a minute's grace.", unit="octets a second", check=between(0, MIB))
+    max_connections: int = setting(1000, "Connections of one process, all doors of a kind together.", check=between(1, 100_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Mail from our users."""
+
+    normalise_bare_newlines: bool = setting(
+        default=False, about="Turn bare CR and LF into CRLF instead of refusing the message: for old scanners, and for submission only."
+    )
+    scram: bool = setting(default=True, about="Make SCRAM verifiers when a password is set, and offer SCRAM-SHA-256 at login (RFC 7677).")
+
+
+@dataclass(frozen=True, slots=True)
+class IMAP:
+    """Mail being read."""
+
+    login_seconds: float = setting(60.0, "How long a session may take to log in.", unit="seconds", check=between(5, 3600))
+    idle_seconds: float = setting(
+        1860.0, "Silence after which a session is closed; RFC 9051 §5.4 wants at least 30 minutes.", unit="seconds", check=between(1800, 86_400)
+    )
+    write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
+    max_connections: int = setting(5000, "Sessions of one process.", check=between(1, 100_000))
+    max_sessions_per_account: int = setting(40, "Sessions of one account in one process.", check=between(1, 10_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How mail is judged."""
+
+    max_received: int = setting(100, "Received fields before a message is taken for a loop (RFC 5321 §6.3).", check=between(30, 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """How mail is kept."""
+
+    recoverable_days: float = setting(
+        25.0, "How long expunged mail can be brought back before its keys are deleted; 0 = at once.", unit="days", check=between(0, 3650)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Mail going out."""
+
+    smart_host: str = setting("", "Send everything through this server (host:port); empty: straight to each recipient's MX.", check=is_host_port)
+    smart_host_tls: str = setting(
+        "starttls", "starttls or implicit: verified TLS; none: plain, for a host beside us.", check=one_of("starttls", "implicit", "none")
+    )
+    smart_host_user: str = setting("", "Login at the smart host; empty: none.")
+    smart_host_password: str = setting("", "Password at the smart host.", secret=True)
+    retry_minutes: tuple[float, ...] = setting(
+        (2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 240.0),
+        "Waiting times between attempts; the last repeats. After the first ones RFC 5321 §4.5.4.1 wants 30 minutes.",
+        unit="minutes",
+        check=lambda value: not_empty(value) or between(0.01, 10_080)(value),
+    )
+    give_up_days: float = setting(
+        5.0, "When an undeliverable message goes back to its author; RFC 5321 §4.5.4.1 wants 4 to 5 days.", unit="days", check=between(0.001, 30)
+    )
+    max_concurrency: int = setting(50, "Messages on their way out at once.", check=between(1, 1000))
+    max_per_destination: int = setting(5, "Connections to one destination at once.", check=between(1, 100))
+    connect_seconds: float = setting(30.0, "How long we wait for a connection to a remote host.", unit="seconds", check=between(1, 300))
+    port: int = setting(25, "The port of remote MX hosts; another one only for tests behind a firewall.", check=between(1, 65_535))
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What the log may say."""
+
+    hash_addresses: bool = setting(default=False, about="Write envelope addresses into the log as keyed hashes.")
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """All settings of the store, as one frozen snapshot."""
+
+    smtp: SMTP = group(SMTP, "Mail coming in.")
+    submission: Submission = group(Submission, "Mail from our users.")
+    imap: IMAP = group(IMAP, "Mail being read.")
+    policy: Policy = group(Policy, "How mail is judged.")
+    store: Store = group(Store, "How mail is kept.")
+    delivery: Delivery = group(Delivery, "Mail going out.")
+    privacy: Privacy = group(Privacy, "What the log may say.")
