@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of connections: octets held for a peer, seconds given to it, descriptors kept back.
+
+Obeys RFC 8446 §5.1 (record size) and RFC 1035 §4.2.2 (DNS over TCP); the rest answers slow and greedy peers.
+Must never know a protocol: an engine has limits of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---- input ----
+READ_BUFFER: Final = 64 * 1024  # one buffer per process into which every socket reads; also the most that one read brings
+INPUT_HIGH: Final = 64 * 1024  # octets that wait unread for the session; above it we stop reading, and TCP tells the peer
+INPUT_LOW: Final = 16 * 1024  # below it we read again
+FEED: Final = 16 * 1024  # octets given to an engine at once: bounds the replies that pile up before the next flush
+
+# ---- output ----
+OUTPUT_HIGH: Final = 128 * 1024  # octets waiting in the transport above which a writer waits: what a slow reader costs
+OUTPUT_LOW: Final = 32 * 1024
+
+# ---- TLS ----
+RECORD: Final = 16 * 1024  # RFC 8446 §5.1: plaintext of a record; larger steps only leave larger buffers behind
+HANDSHAKE_SECONDS: Final = 30.0  # for all of a handshake: two or three round trips
+HANDSHAKE_OCTETS: Final = 128 * 1024  # from the peer before it is done: no honest hello or client chain is longer
+
+# ---- the end of a connection ----
+LINGER_SECONDS: Final = 5.0  # after our last octet: a close with input unread is a reset, which may destroy the last reply
+LINGER_OCTETS: Final = 1024 * 1024  # read and dropped meanwhile
+
+# ---- listeners ----
+BACKLOG: Final = 1024  # connections the kernel keeps for us
+DESCRIPTORS_RESERVED: Final = 64  # for files, database and outgoing links: new connections are shed before they run out
+
+# ---- DNS ----
+DNS_SECONDS: Final = 10.0  # for one question with its retries over all servers
+DNS_RECORDS: Final = 256  # of one answer that are looked at; TCP carries up to 65,535 octets (RFC 1035 §4.2.2)
