@@ -83,8 +83,11 @@ def is_attachment(disposition: bytes | None) -> bool:
     return disposition is not None and disposition != b"inline"
 
 
-def strip_comments(value: bytes) -> bytes:
-    """Give a structured field value without its comments (RFC 5322 §3.2.2); one that never ends goes to the end."""
+def strip_comments(value: bytes, *, in_words: bool = False) -> bytes:
+    """Give a structured field value without its comments (RFC 5322 §3.2.2); one that never ends goes to the end.
+
+    A bracket inside a word, as in an unquoted file name, opens a comment only with `in_words`.
+    """
     if b"(" not in value:
         return value
     kept: list[bytes] = []
@@ -98,8 +101,7 @@ def strip_comments(value: bytes) -> bytes:
         elif mark == b'"' and not depth:
             in_quotes = not in_quotes
         elif mark == b"(" and not in_quotes:
-            # A bracket inside a word, as in an unquoted file name, opens no comment.
-            if depth or match.start() == 0 or value[match.start() - 1] in b" \t;":
+            if depth or in_words or match.start() == 0 or value[match.start() - 1] in b" \t;":
                 if not depth:
                     kept.append(value[start : match.start()])
                 depth = min(depth + 1, COMMENT_DEPTH_MAX)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The summary of a message: what a reader's list asks for, made once at delivery.
 
-Obeys RFC 3501 §6.4.5 (section specifications), §7.4.2 (ENVELOPE, BODY, BODYSTRUCTURE), RFC 8970 (preview), RFC 5256 §2.1 (base subject).
+Obeys RFC 3501 §7.4.2 (ENVELOPE, BODY, BODYSTRUCTURE), §6.4.5 (sections), RFC 8970 (preview), RFC 5256 §2.1 (base subject).
 Must never know the store that keeps it, nor flags and UIDs.
 """
 
@@ -11,34 +11,24 @@ from collections.abc import Sequence
 
 import msgspec
 
-from moatmail.message.structure import Structure
+from moatmail.message import places
+from moatmail.message.dates import parse_date
+from moatmail.message.encoded_word import decode_words
+from moatmail.message.fetch_items import render_body, render_envelope
+from moatmail.message.parameters import parameter_octets, parameter_text
+from moatmail.message.places import LEAF, MESSAGE, MULTIPART, PartPlace
+from moatmail.message.references import base_subject, message_id, message_ids
+from moatmail.message.structure import Part, Structure
+from moatmail.message.text import preview
 
 VERSION = 1
-LEAF, MULTIPART, MESSAGE = 0, 1, 2
-
-
-class PartPlace(msgspec.Struct, frozen=True, array_like=True):
-    """Where a part lies: header [header_start, body_start), body [body_start, body_end), octets from the start of what clients see.
-
-    `kind` is LEAF, MULTIPART or MESSAGE (then `children` is the one message within). `media` is ``"text/plain"``, lower case.
-    """
-
-    header_start: int
-    body_start: int
-    body_end: int
-    kind: int = LEAF
-    media: str = ""
-    encoding: str = ""
-    charset: str = ""
-    filename: str = ""
-    children: tuple[PartPlace, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
     """Wire octets of the three FETCH items, the places of all parts, decoded header texts, and thread keys.
 
-    `sent_at` is the Date field in epoch seconds, `sent_zone` its offset in minutes, both None without a readable one. `sender_text` and the other
-    texts are decoded (RFC 2047) but not case-folded. `references` are Message-IDs, oldest first, In-Reply-To last.
+    `size` counts octets, prefix included. `sent_at` is the Date field in epoch seconds, `sent_zone` its offset in minutes, both None without a
+    readable one. The texts are decoded (RFC 2047), not case-folded. `references` are Message-IDs, oldest first, that of In-Reply-To last.
     """
 
     version: int
@@ -61,23 +51,51 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     is_reply: bool = False
 
 
+_DECODER = msgspec.msgpack.Decoder(Summary)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
 def build(structure: Structure, *, shift: int = 0, preview_source: bytes | None = None) -> Summary:
     """Give the summary of a message whose content is preceded by `shift` octets of prefix and trace fields, which become part of its header.
 
-    `preview_source` replaces the first octets of the text part that the parser kept.
+    `preview_source` replaces the first octets of the text part that the parser kept, still transfer-encoded.
     """
-    raise NotImplementedError
+    fields = structure.root.envelope or {}
+    body, bodystructure = render_body(structure.root)
+    subject = decode_words(fields.get(b"subject", b""))
+    base, is_reply = base_subject(subject)
+    sent = parse_date(fields.get(b"date", b""))
+    return Summary(
+        version=VERSION,
+        size=structure.size + shift,
+        envelope=render_envelope(fields),
+        body=body,
+        bodystructure=bodystructure,
+        root=_root_place(structure.root, shift),
+        subject=subject,
+        from_text=decode_words(fields.get(b"from", b"")),
+        to_text=decode_words(fields.get(b"to", b"")),
+        cc_text=decode_words(fields.get(b"cc", b"")),
+        bcc_text=decode_words(fields.get(b"bcc", b"")),
+        sent_at=sent and sent[0],
+        sent_zone=sent and sent[1],
+        preview=_preview(structure, preview_source),
+        message_id=message_id(fields.get(b"message-id", b"")),
+        references=_references(structure, fields),
+        base_subject=base,
+        is_reply=is_reply,
+    )
 
 
 def encode(summary: Summary) -> bytes:
     """Give a summary as compact octets (MessagePack), its version first."""
-    return msgspec.msgpack.encode(summary)
+    return _ENCODER.encode(summary)
 
 
 def decode(octets: bytes) -> Summary:
     """Read what `encode` wrote; ValueError on damage or a version we do not know."""
     try:
-        summary = msgspec.msgpack.decode(octets, type=Summary)
+        summary = _DECODER.decode(octets)
     except msgspec.MsgspecError as error:
         raise ValueError("not a message summary") from error
     if summary.version != VERSION:
@@ -90,49 +108,60 @@ def section(summary: Summary, path: Sequence[int], what: str) -> tuple[int, int]
 
     `what` is "", "HEADER", "TEXT" or "MIME". The empty path is the message itself, for which MIME is not defined.
     """
-    if not path:
-        return _of_message(summary.root, what, whole=True)
-    place = _find(summary.root, path)
-    if place is None:
-        return None
-    if what == "":
-        return place.body_start, place.body_end - place.body_start
-    if what == "MIME":
-        return place.header_start, place.body_start - place.header_start
-    # RFC 3501 §6.4.5: HEADER and TEXT of a part are those of the message within it.
-    return _of_message(place.children[0], what, whole=False) if place.kind == MESSAGE else None
+    return places.section(summary.root, path, what)
 
 
 def part(summary: Summary, path: Sequence[int]) -> PartPlace | None:
     """Give the place of part `path` (non-empty), or None if there is no such part (RFC 3501 §6.4.5)."""
-    return _find(summary.root, path)
+    return places.find(summary.root, path)
 
 
-def _of_message(place: PartPlace, what: str, *, whole: bool) -> tuple[int, int] | None:
-    if what == "HEADER":
-        return place.header_start, place.body_start - place.header_start
-    if what == "TEXT":
-        return place.body_start, place.body_end - place.body_start
-    return (place.header_start, place.body_end - place.header_start) if whole and what == "" else None
+def _root_place(root: Part, shift: int) -> PartPlace:
+    place = _place(root, shift)
+    # What was put in front of the content belongs to the header that clients see.
+    return msgspec.structs.replace(place, header_start=0)
 
 
-def _find(root: PartPlace, path: Sequence[int]) -> PartPlace | None:
-    # A message that is no multipart has one part, number 1: its body.
-    choices = _parts_of_message(root)
-    place = None
-    for number in path:
-        if not 0 < number <= len(choices):
-            return None
-        place = choices[number - 1]
-        choices = _parts_of_part(place)
-    return place
+def _place(part: Part, shift: int) -> PartPlace:
+    """Give the place of a part and of all below it; depth is bounded by the parser's DEPTH_MAX."""
+    kind = MULTIPART if part.is_multipart else MESSAGE if part.is_message else LEAF
+    leaf = kind == LEAF
+    return PartPlace(
+        part.header_start + shift,
+        part.body_start + shift,
+        part.body_end + shift,
+        kind,
+        f"{part.media.decode('ascii')}/{part.subtype.decode('ascii')}",
+        part.encoding.decode("ascii") if leaf else "",
+        parameter_octets(part.parameters, b"charset").decode("ascii", "replace") if leaf and part.parameters else "",
+        _filename(part) if leaf else "",
+        tuple([_place(child, shift) for child in part.children]),
+    )
 
 
-def _parts_of_part(place: PartPlace) -> tuple[PartPlace, ...]:
-    if place.kind == MESSAGE:
-        return _parts_of_message(place.children[0])
-    return place.children
+def _filename(part: Part) -> str:
+    # RFC 2183 §2.3; the older `name` of Content-Type serves where no disposition tells one.
+    if part.disposition_parameters:
+        name = parameter_text(part.disposition_parameters, b"filename")
+        if name:
+            return decode_words(name.encode()) if "=?" in name else name
+    if part.parameters:
+        name = parameter_text(part.parameters, b"name")
+        return decode_words(name.encode()) if "=?" in name else name
+    return ""
 
 
-def _parts_of_message(place: PartPlace) -> tuple[PartPlace, ...]:
-    return place.children if place.kind == MULTIPART else (place,)
+def _preview(structure: Structure, source: bytes | None) -> str:
+    part = structure.lead_part
+    octets = structure.lead if source is None else source
+    if part is None or not octets:
+        return ""
+    charset = parameter_octets(part.parameters, b"charset").decode("ascii", "replace")
+    return preview(octets, part.encoding, f"text/{part.subtype.decode('ascii')}", charset)
+
+
+def _references(structure: Structure, fields: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    known = message_ids(structure.header.first(b"references") or b"")
+    # RFC 5256 §3: In-Reply-To serves where References is missing; one that References lacks is the parent.
+    parent = message_ids(fields.get(b"in-reply-to", b""))[:1]
+    return known if not parent or parent[0] in known else known + parent

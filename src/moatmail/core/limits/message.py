@@ -48,8 +48,14 @@ ENCODED_WORDS_MAX: Final = 1_000
 ENCODED_WORD_OCTETS_MAX: Final = 1_024
 """Octets of one encoded word that is decoded (RFC 2047 §2 says 75; real mail goes beyond)."""
 
-MESSAGE_IDS_MAX: Final = 100
+MESSAGE_IDS_MAX: Final = 50
 """Message-IDs of one References field that are kept, the last ones (RFC 5322 §3.6.4)."""
+
+MESSAGE_ID_OCTETS_MAX: Final = 998
+"""Octets of one Message-ID that is kept (RFC 5322 §2.1.1: it stands on one line)."""
+
+SUBJECT_CHARACTERS_MAX: Final = 998
+"""Characters of a subject that the base subject is made of (RFC 5256 §2.1)."""
 
 LANGUAGES_MAX: Final = 16
 """Tags of Content-Language that are kept (RFC 3282 §2)."""
