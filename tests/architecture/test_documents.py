@@ -21,7 +21,7 @@ from tests.architecture.source import REPOSITORY, claim_none
 
 EXAMPLE: Final = "docs/example-moatmail.toml"
 PRINTER: Final = "moatmail.core.settings.document"
-LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)|`((?:docs|tools|tests|\.ci)/[A-Za-z0-9_./-]+|[A-Z-]+\.md)`")
+LINK: Final = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)|`((?:docs|tools|\.ci)/[A-Za-z0-9_./-]+|tests/[A-Za-z0-9_/-]+\.\w+|[A-Z-]+\.md)`")
 
 
 def required() -> set[str]:
