@@ -24,7 +24,8 @@ _GROUP_SIZE: Final = 4
 # RFC 8264 §9: what the FreeformClass disallows, by general category: controls, surrogates, unassigned.
 # Format characters are judged one by one: most are default-ignorable, so two passwords would look alike.
 _DISALLOWED: Final = frozenset({"Cc", "Cs", "Cn", "Cf", "Zl", "Zp"})
-# RFC 5892 §A.1, §A.2 (CONTEXTJ): joiners carry meaning in several scripts and may stand in a password.
+# RFC 5892 §A.1, §A.2 (CONTEXTJ): joiners carry meaning in several scripts. We admit them anywhere, where the RFC looks at their neighbours:
+# joined emoji are passwords people choose.
 _JOINERS: Final = frozenset("\u200c\u200d")
 
 
