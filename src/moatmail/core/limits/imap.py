@@ -32,7 +32,8 @@ ID_LINE: Final = 34 * 1024
 
 # ---- shapes ----
 TAG: Final = 64
-NESTING: Final = 16  # parentheses in SEARCH, NOT included
+NESTING: Final = 16  # parentheses in SEARCH
+SEARCH_DEPTH: Final = 128  # NOT and OR one inside the other: clients join thirty addresses by a chain of OR
 SEARCH_KEYS: Final = 512
 FETCH_ITEMS: Final = 128
 HEADER_FIELDS: Final = 128  # names in one HEADER.FIELDS list

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of FETCH.
+
+Obeys RFC 3501 §9 (fetch, section), RFC 7162 §7 (fetch-modifier).
+Must never know a message.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from moatmail.core.limits import imap as limits
+from moatmail.wire.imap.fetch import ATTRIBUTES, MACROS, OLD_NAMES, SECTIONS, Attribute, BodySection, FetchItem, Section
+from moatmail.wire.imap.grammar import Cursor, fail
+
+_ITEM_NAME: Final = re.compile(rb"[A-Za-z0-9.]+")
+_SECTION_NAME: Final = re.compile(rb"[A-Za-z.]+")
+_FIELD_NAME: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")  # RFC 5322 §2.2: printable, no colon
+_ATOM_LIKE: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
+_BODY_NAMES: Final = {b"BODY": False, b"BODY.PEEK": True}
+_LIST_SECTIONS: Final = frozenset((Section.HEADER_FIELDS, Section.HEADER_FIELDS_NOT))
+
+
+def items(cursor: Cursor) -> tuple[FetchItem, ...]:
+    """Take a macro, one item, or a list of items; repetitions are dropped."""
+    if not cursor.take(b"("):
+        name = cursor.run(_ITEM_NAME, b"a FETCH item").upper()
+        return MACROS.get(name) or (_item(cursor, name),)
+    taken: dict[FetchItem, None] = {}
+    while True:
+        taken[_item(cursor, cursor.run(_ITEM_NAME, b"a FETCH item").upper())] = None
+        if len(taken) > limits.FETCH_ITEMS:
+            fail(b"too many FETCH items")
+        if cursor.take(b")"):
+            return tuple(taken)
+        cursor.space(b"a FETCH item")
+
+
+def changed_since(cursor: Cursor) -> int | None:
+    """Take the optional modifiers (RFC 4466 §2.4, RFC 7162 §3.1.4.1)."""
+    if not cursor.take(b" ("):
+        return None
+    if cursor.word(b"a FETCH modifier") != b"CHANGEDSINCE":
+        fail(b"unknown FETCH modifier")
+    cursor.space(b"a mod-sequence")
+    value = cursor.number(b"the mod-sequence")
+    cursor.expect(b")", b"after the FETCH modifier")
+    return value
+
+
+def with_uid(taken: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:
+    """Put UID first where it was not asked for: UID FETCH always tells it (RFC 3501 §6.4.8)."""
+    return taken if Attribute.UID in taken else (Attribute.UID, *taken)
+
+
+def _item(cursor: Cursor, name: bytes) -> FetchItem:
+    if name in _BODY_NAMES and cursor.at(b"["):
+        return _body_section(cursor, peek=_BODY_NAMES[name])
+    item: FetchItem | None = ATTRIBUTES.get(name) or OLD_NAMES.get(name)
+    if item is None:
+        fail(b"unknown FETCH item")
+    return item
+
+
+def _body_section(cursor: Cursor, *, peek: bool) -> BodySection:
+    cursor.expect(b"[", b"after BODY")
+    part = _part(cursor)
+    section = Section.ALL
+    fields: tuple[bytes, ...] = ()
+    if not cursor.at(b"]"):
+        section, fields = _section_text(cursor, nested=bool(part))
+    cursor.expect(b"]", b"after the section")
+    origin = length = None
+    if cursor.take(b"<"):
+        origin = cursor.number(b"the origin octet")
+        cursor.expect(b".", b"after the origin octet")
+        length = cursor.positive(b"the number of octets")
+        cursor.expect(b">", b"after the number of octets")
+    return BodySection(_label(part, section, fields, origin), part, section, fields, origin, length, peek)
+
+
+def _part(cursor: Cursor) -> tuple[int, ...]:
+    """Take part numbers and, if a section name follows, the dot before it."""
+    part: list[int] = []
+    while cursor.text[cursor.position : cursor.position + 1].isdigit():
+        part.append(cursor.positive(b"a part number", 0xFFFFFFFF))
+        if len(part) > limits.PART_DEPTH:
+            fail(b"the part is too deep")
+        if not cursor.take(b"."):
+            if not cursor.at(b"]"):
+                fail(b"expected ']' or '.' after a part number")
+            return tuple(part)
+    if part and cursor.at(b"]"):
+        fail(b"expected a part number or a section after '.'")
+    return tuple(part)
+
+
+def _section_text(cursor: Cursor, *, nested: bool) -> tuple[Section, tuple[bytes, ...]]:
+    section = SECTIONS.get(cursor.run(_SECTION_NAME, b"a section").upper())
+    if section is None:
+        fail(b"unknown section")
+    if section is Section.MIME and not nested:
+        fail(b"MIME needs a part number")  # RFC 3501 §6.4.5
+    return section, _fields(cursor) if section in _LIST_SECTIONS else ()
+
+
+def _fields(cursor: Cursor) -> tuple[bytes, ...]:
+    cursor.expect(b" (", b"before the names of header fields")
+    fields: list[bytes] = []
+    while True:
+        name = cursor.astring(b"a header field name")
+        if not _FIELD_NAME.fullmatch(name):
+            fail(b"this is no header field name")
+        fields.append(name)
+        if len(fields) > limits.HEADER_FIELDS:
+            fail(b"too many header field names")
+        if cursor.take(b")"):
+            return tuple(fields)
+        cursor.space(b"a header field name")
+
+
+def _label(part: tuple[int, ...], section: Section, fields: tuple[bytes, ...], origin: int | None) -> bytes:
+    """Write the item's name as its answer bears it; of the partial only the origin (RFC 3501 §7.4.2)."""
+    words = [b"%d" % number for number in part]
+    if section is not Section.ALL:
+        words.append(section.value)
+    label = b"BODY[" + b".".join(words)
+    if fields:
+        label += b" (" + b" ".join(_as_astring(field) for field in fields) + b")"
+    return label + (b"]" if origin is None else b"]<%d>" % origin)
+
+
+def _as_astring(field: bytes) -> bytes:
+    if _ATOM_LIKE.fullmatch(field):
+        return field
+    return b'"' + field.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
