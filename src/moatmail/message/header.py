@@ -60,6 +60,27 @@ class Header:
             value = b", ".join(self.all(name))
         return None if value is None else value[:FIELD_OCTETS_MAX]
 
+    def select(self, names: frozenset[bytes]) -> bytes:
+        """Give the fields of these names (lower case) as they stand, then an empty line (RFC 3501 §6.4.5 HEADER.FIELDS)."""
+        block = self.block
+        chosen = [_ended(block[start : end + 1]) for name, (start, _, end) in zip(self.names, self.spans, strict=True) if name in names]
+        return b"".join(chosen) + b"\r\n"
+
+    def without(self, names: frozenset[bytes]) -> bytes:
+        """Give the block as it stands without the fields of these names (lower case), their folded lines included (RFC 3501 §6.4.5 HEADER.FIELDS.NOT)."""
+        pieces: list[bytes] = []
+        position = 0
+        for name, (start, _, end) in zip(self.names, self.spans, strict=True):
+            if name in names:
+                pieces.append(self.block[position:start])
+                position = end + 1
+        pieces.append(self.block[position:])
+        return b"".join(pieces)
+
+
+def _ended(field: bytes) -> bytes:
+    return field if field.endswith(b"\n") else field + b"\r\n"
+
 
 def unfold(value: bytes) -> bytes:
     """Give a field value on one line, without blanks at its ends and without stray CR, LF and NUL (RFC 5322 §2.2.3)."""

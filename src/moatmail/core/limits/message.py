@@ -74,3 +74,15 @@ QUOTED_MAX: Final = 1_000
 
 FOLD_AT: Final = 78
 """Characters of a line after which generated headers are folded (RFC 5322 §2.1.1)."""
+
+LINE_OCTETS_MAX: Final = 998
+"""Octets of any line we write, without its CRLF (RFC 5322 §2.1.1)."""
+
+RETURNED_HEADER_MAX: Final = 64 * 1024
+"""Octets of the original header that a delivery report returns (RFC 6522 §4)."""
+
+DIAGNOSTIC_LINES_MAX: Final = 100
+"""Lines of a remote reply that a delivery report repeats (RFC 3464 §2.3.6)."""
+
+HELO_NAME_MAX: Final = 255
+"""Octets of a HELO name that are written into a Received field (RFC 5321 §4.5.3.1.2)."""
