@@ -97,13 +97,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Privacy:
-    """What the log may say."""
-
-    hash_addresses: bool = setting(default=False, about="Write envelope addresses into the log as keyed hashes.")
-
-
-@dataclass(frozen=True, slots=True)
 class Mail:
     """All settings of the store, as one frozen snapshot."""
 
@@ -113,4 +106,3 @@ class Mail:
     policy: Policy = group(Policy, "How mail is judged.")
     store: Store = group(Store, "How mail is kept.")
     delivery: Delivery = group(Delivery, "Mail going out.")
-    privacy: Privacy = group(Privacy, "What the log may say.")
