@@ -80,6 +80,14 @@ def test_how_the_body_arrives_changes_nothing_and_any_slice_opens(size: int, cut
     assert b"".join(opener.chunks(0, opener.size)) == whole
 
 
+@pytest.mark.parametrize("parts", [(100, CHUNK - 100), (CHUNK, CHUNK), (CHUNK + 1, CHUNK - 1), (0, CHUNK, 0)], ids=str)
+def test_a_body_that_ends_at_a_chunk_border_opens_however_it_came(parts: tuple[int, ...]) -> None:
+    sealer = ContentSealer(ID)
+    pieces = [urandom(size) for size in parts]
+    blob = b"".join([*map(sealer.body, pieces), sealer.finish(HEADER)])
+    assert _whole(blob, sealer.key) == HEADER + b"".join(pieces)
+
+
 def test_octet_by_octet_gives_the_same_content() -> None:
     body = _body(CHUNK + 3)
     sealer = ContentSealer(ID)
