@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits of the crypto room: sizes of sealed formats, work factors, caches.
 
-Obeys RFC 5802, RFC 7677 (rounds), RFC 9106 (Argon2), RFC 8439-style AEAD bounds of NIST SP 800-38D.
+Obeys RFC 7677 (rounds), RFC 9106 (Argon2).
 Must never know a key.
 """
 
