@@ -51,6 +51,11 @@ class Reason(Enum):
     DOWNGRADE = "the client was told that we have no channel binding, and we have"
     SYNTAX = "the message does not fit the mechanism"
 
+    @property
+    def counts(self) -> bool:
+        """Tell whether it is a failed login."""
+        return self is not Reason.SYNTAX
+
 
 @dataclass(frozen=True, slots=True)
 class ScramVerifier:

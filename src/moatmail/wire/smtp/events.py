@@ -22,6 +22,8 @@ class Offence(Enum):
     EARLY_TALK = "octets before the greeting"
     EARLY_DATA = "octets behind DATA before 354"
     STARTTLS_INJECTION = "octets behind STARTTLS"
+    LONG_LINE = "a command line over the limit"
+    LOST_FRAMING = "a BDAT command without a size that can be followed"
     BARE_LINE_END = "a command line that does not end in CR LF"
     FOREIGN_PROTOCOL = "another protocol than SMTP"
     SMUGGLING = "bare CR, LF or NUL in the content"
