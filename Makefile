@@ -14,7 +14,7 @@ MOVED := moved
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run env check test e2e long fuzz bench fmt lock notices docs clean moved
+.PHONY: help run env check test e2e long fuzz fmt lock notices docs clean moved
 
 help: ## these lines
 	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' Makefile | expand -t 18

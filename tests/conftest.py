@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every test: the tier follows from the folder, so that nobody can forget the mark."""
+"""What holds for every test: the tier follows from the folder, so that nobody can forget the mark, and chance is fixed but in the long tier."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TIERS = {"e2e": pytest.mark.e2e, "long": pytest.mark.long}
+
+# The same examples on every run, and no clock: a machine under load is no fault of the code. `make long` searches anew each time.
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.register_profile("search", max_examples=5000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("MOATMAIL_HYPOTHESIS", "fixed"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -35,7 +35,13 @@ FORBIDDEN: Final[dict[str, str]] = {
 CLOCK_WHEN_BARE: Final = frozenset({"time.gmtime", "time.asctime"})
 # The implementations of the two ports, by the name of their file.
 IMPLEMENTS: Final = {BY_CLOCK: "clock", BY_RANDOM: "random"}
-VERDICT_HOME: Final = "moatmail.policy.verdict"
+# What only one module builds: the class, its one builder, and what everybody else does instead.
+BUILDERS: Final = {
+    "moatmail.core.verdict.Verdict": ("moatmail.policy.verdict", "return findings; the verdict is composed in one place"),
+    "moatmail.store.operations.NewMessage": ("moatmail.mailbox.messages", "ask mailbox.messages, the one caller of the adding operations"),
+    "moatmail.store.operations.Delivery": ("moatmail.mailbox.messages", "ask mailbox.messages, the one caller of the adding operations"),
+    "moatmail.store.operations.NewSpool": ("moatmail.mailqueue.spool", "ask mailqueue.spool, the one way into the queue"),
+}
 
 
 def conduct_offences(modules: Sequence[Module]) -> Iterator[str]:
@@ -72,21 +78,29 @@ def _calls(module: Module) -> Iterator[str]:
             yield f"{module.at(node)}: {name}(): {BY_CLOCK}"
 
 
-def verdict_offences(modules: Sequence[Module]) -> Iterator[str]:
+def builder_offences(modules: Sequence[Module]) -> Iterator[str]:
     for module in modules:
         resolved = {id(node): name for node, name in references(module)}
         for node in ast.walk(module.tree):
             name = resolved.get(id(node.func), "") if isinstance(node, ast.Call) else ""
-            if name.rpartition(".")[2] == "Verdict" and module.name != VERDICT_HOME:
-                yield f"{module.at(node)}: builds a Verdict. Remedy: return findings; only {VERDICT_HOME} decides"
+            name = name.replace("builtins.", f"{module.name}.")  # the module that defines the class calls it by its bare name
+            home, remedy = BUILDERS.get(name, (module.name, ""))
+            if module.name != home:
+                yield f"{module.at(node)}: builds a {name.rpartition('.')[2]}, which only {home} may. Remedy: {remedy}"
 
 
 def test_conduct() -> None:
     claim_none(conduct_offences(ours()))
 
 
-def test_one_place_decides() -> None:
-    claim_none(verdict_offences(ours()))
+def test_one_place_builds() -> None:
+    claim_none(builder_offences(ours()))
+
+
+def test_what_one_place_builds_is_built_there() -> None:
+    called = {(module.name, name) for module in ours() for _, name in references(module)}
+    stale = [f"{name}: {home} does not mention it" for name, (home, _) in BUILDERS.items() if (home, name) not in called]
+    assert not stale, f"BUILDERS in this file is out of date: {stale}"
 
 
 @pytest.mark.parametrize(
@@ -140,17 +154,19 @@ def test_conduct_rule_lets_pass(tmp_path: Path, where: str, text: str) -> None:
         pytest.param("intake/receive.py", "from moatmail.core.verdict import Verdict\nVerdict(1)\n", id="by its name"),
         pytest.param("endpoints/smtp.py", "from moatmail.core import verdict\nverdict.Verdict(1)\n", id="by its module"),
         pytest.param("policy/pipeline.py", "from moatmail.core.verdict import Verdict as V\nV(1)\n", id="under another name"),
+        pytest.param("delivery/bounce.py", "from moatmail.store.operations import NewSpool\nNewSpool(1)\n", id="a way round the queue"),
+        pytest.param("intake/x.py", "from moatmail.store import operations\noperations.Delivery(1)\n", id="a way round the mailbox"),
         pytest.param("core/verdict.py", "class Verdict: ...\n\n\ndef make() -> Verdict:\n    return Verdict()\n", id="where it is defined"),
     ],
 )
-def test_verdict_rule_bites(tmp_path: Path, where: str, text: str) -> None:
-    assert len(list(verdict_offences(plant(tmp_path, {where: text})))) == 1
+def test_builder_rule_bites(tmp_path: Path, where: str, text: str) -> None:
+    assert len(list(builder_offences(plant(tmp_path, {where: text})))) == 1
 
 
-def test_verdict_rule_lets_pass(tmp_path: Path) -> None:
+def test_builder_rule_lets_pass(tmp_path: Path) -> None:
     text = "from moatmail.core.verdict import RecipientVerdict, Verdict\nVerdict(1)\n"
     assert not list(
-        verdict_offences(
+        builder_offences(
             plant(tmp_path, {"policy/verdict.py": text, "intake/x.py": "from moatmail.core.verdict import RecipientVerdict\nRecipientVerdict(1)\n"})
         )
     )
