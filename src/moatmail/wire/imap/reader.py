@@ -108,6 +108,6 @@ class Reader:
             self._buffer.clear()
             self._scanned = 0
             return None
-        tail = (self._tail + line)[-keep:]
+        tail = (self._tail + line)[-keep:].removesuffix(b"\r")  # the CR may have come, and been dropped, before its LF
         self._tail = b""
         return tail

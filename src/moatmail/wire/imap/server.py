@@ -64,7 +64,10 @@ _LONG_LINES = {b"ID": limits.ID_LINE, b"AUTHENTICATE": limits.SASL_RESPONSE}
 
 
 class IMAPServer:
-    """One session's protocol. Feed `receive`, drain `next_event` until None, answer, write `take_output`, close when `closing`."""
+    """One session's protocol. Feed `receive`, drain `next_event` until None, answer, write `take_output`, close when `closing`.
+
+    Larger than usual because every step moves the same few fields of one conversation; grammar, dropping and rendering live elsewhere.
+    """
 
     def __init__(self, profile: Profile) -> None:
         """Begin in the not authenticated state."""
@@ -108,7 +111,8 @@ class IMAPServer:
         if self._mode in (Mode.TLS, Mode.CLOSED):
             return
         self._reader.feed(data)
-        if self.state is State.NOT_AUTHENTICATED and len(self._reader) + self._held > limits.STATE_BEFORE_LOGIN:
+        # Only while a command is at work can input pile up: in all other modes `next_event` eats or drops it.
+        if self._mode is Mode.BUSY and self.state is State.NOT_AUTHENTICATED and len(self._reader) > limits.STATE_BEFORE_LOGIN:
             self.bye(b"too much input before login")
 
     def receive_eof(self) -> None:
@@ -118,7 +122,7 @@ class IMAPServer:
     @property
     def wants_input(self) -> bool:
         """Tell whether to read on from the connection: not while more than enough waits for a command that is at work."""
-        return len(self._reader) < limits.INPUT
+        return len(self._reader) < (limits.INPUT if self.state is not State.NOT_AUTHENTICATED else limits.LINE_BEFORE_LOGIN)
 
     @property
     def closing(self) -> bool:
