@@ -25,7 +25,7 @@ HANDSHAKE_SECONDS: Final = 30.0  # for all of a handshake: two or three round tr
 HANDSHAKE_OCTETS: Final = 128 * 1024  # from the peer before it is done: no honest hello or client chain is longer
 
 # ---- the end of a connection ----
-LINGER_SECONDS: Final = 5.0  # after our last octet: a close with input unread is a reset, which may destroy the last reply
+LINGER_SECONDS: Final = 10.0  # after our last octet: a close with input unread is a reset, which may destroy the last reply
 LINGER_OCTETS: Final = 1024 * 1024  # read and dropped meanwhile
 
 # ---- listeners ----

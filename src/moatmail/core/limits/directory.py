@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits of the directory.
+
+Obeys RFC 5321 §4.5.3.1 (sizes) where it names any; the others bound work.
+Must never know settings.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+ALIAS_DEPTH_MAX: Final = 10
+"""How often an alias may lead to an alias; deeper is a ring or a mistake (hardening R15)."""
+
+ALIAS_TARGETS_MAX: Final = 100
+"""How many final recipients one address may expand to."""
+
+LOGIN_MEMORY_SECONDS: Final = 600.0
+"""How long a process remembers a success, as a keyed hash (hardening: login storm after a restart)."""
+
+LOGIN_MEMORY_MAX: Final = 10_000
+"""How many successes a process remembers."""
+
+HASHING_MAX: Final = 2
+"""How many Argon2id computations one process runs at once: each takes 19 MiB and a core."""

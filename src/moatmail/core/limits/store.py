@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of the store: sizes of rows and frames, times of repetition, room kept on the disk.
+
+Obeys RFC 5321 §4.5.3.1 (what must at least be admitted) and §6.1 (a predictable shortage must not lose mail).
+Must never know settings: these are the ceilings that no setting lifts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---- content ----
+INLINE_CONTENT: Final = 128 * 1024  # octets of sealed content that lie in a row; more is a file of its own, which costs syncs of its own
+ORPHAN_AGE: Final = 24 * 3600.0  # seconds a content file without a row may be young: its sender may still be at work
+
+# ---- channel ----
+FRAME: Final = 32 * 1024 * 1024  # octets of one request or answer: 100 recipients with the largest summaries that the message room makes
+UNANSWERED: Final = 8 * 1024 * 1024  # octets of one peer's requests at work; beyond it the store stops reading from it
+REPEAT_FOR: Final = 2.0  # seconds in which a caller whose channel broke sends its operation again
+REPEAT_EVERY: Final = 0.02  # seconds between two tries to reach the store
+OPERATION_KEPT: Final = 600.0  # seconds an operation's id is remembered, so that its repetition answers instead of acting twice
+PRUNE_EVERY: Final = 60.0  # seconds between two prunings of those ids
+PEER_ANCESTORS: Final = 16  # processes looked at upwards from an unknown peer
+
+# ---- writer ----
+BATCH_OPERATIONS: Final = 64  # operations of one transaction: a slice of work of some 10 ms
+BATCH_OCTETS: Final = 4 * 1024 * 1024  # octets of content in one transaction
+FREE_OCTETS: Final = 16 * 1024 * 1024  # kept free on the disk: under it nothing that grows is taken, so that reading and deleting go on
+
+# ---- databases ----
+PAGE_SIZE: Final = 16384  # octets of a SQLCipher page: fewer MACs than 4096 for messages of 20 KB
+WRITER_CACHE: Final = 8 * 1024  # KiB of pages the writing connection keeps
+READER_CACHE: Final = 2 * 1024  # KiB of pages a reading connection keeps
+BUSY_TIMEOUT: Final = 5.0  # seconds to wait for a lock that another program holds (backup)
+WAL_KEPT: Final = 16 * 1024 * 1024  # octets of write-ahead log left on disk after a checkpoint
+WAL_PAGES: Final = 1024  # pages (16 MiB) after which the log is moved into the database
+WAL_PAGES_AT_MOST: Final = 4096  # pages (64 MiB) after which a commit does it itself, whatever the wait
+
+# ---- answers ----
+ROWS: Final = 500  # rows of one page: under 0.5 ms on the loop
+UID_GAP: Final = 8  # UIDs between two asked ones that are cheaper to read over than to ask around
+ADDRESSES: Final = 1000  # localparts of one look-up
+
+# ---- bus ----
+BUS_PEERS: Final = 256  # receivers of hints
+BUS_HINTS: Final = 512  # hints in one datagram (18 octets each)
+
+# ---- queue ----
+CLAIM: Final = 500  # entries of one claim
+
+# ---- keys handed out ----
+OPENED_ACCOUNTS: Final = 1200  # accounts opened by one role in a minute; beyond it somebody should look (a restart of a large site stays below)

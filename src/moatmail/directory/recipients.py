@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a forward-path means here: which accounts get a copy, which addresses elsewhere, or why nobody does.
+
+Obeys RFC 5321 §4.5.1 (postmaster is always there), §3.9 (aliases), RFC 2142 (abuse), RFC 5233 (subaddresses).
+Must never know the network or a mailbox's content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from moatmail.core.address import Address, AddressError, parse_mailbox
+from moatmail.core.limits.directory import ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX
+from moatmail.store.interface import Store
+from moatmail.store.queries import AccountRow, AddressHit, ListAccounts, ListDomains, LookupAddresses
+
+# RFC 5321 §4.5.1 demands postmaster, RFC 2142 §4 abuse: both reach a person although nobody made them.
+_ALWAYS_THERE: Final = frozenset({"postmaster", "abuse"})
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What an address means: `ours` (the domain is), the accounts and the addresses elsewhere that get the mail."""
+
+    address: Address
+    ours: bool
+    accounts: tuple[AccountRow, ...] = ()
+    elsewhere: tuple[Address, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether anybody gets mail for it."""
+        return bool(self.accounts or self.elsewhere)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One expansion under way: what was visited, what was found."""
+
+    seen: set[Address] = field(default_factory=set)
+    accounts: dict[int, AccountRow] = field(default_factory=dict)
+    elsewhere: dict[Address, None] = field(default_factory=dict)
+
+    @property
+    def full(self) -> bool:
+        return len(self.accounts) + len(self.elsewhere) >= ALIAS_TARGETS_MAX
+
+
+async def resolve(store: Store, address: Address) -> Resolution:
+    """Resolve a forward-path; raises StoreUnavailableError when the directory does not answer."""
+    if address.is_bare:
+        address = Address(address.localpart, await _first_domain(store))
+    walk = _Walk()
+    ours = True
+    pending = [address]
+    for depth in range(ALIAS_DEPTH_MAX):
+        following: list[Address] = []
+        for one in pending:
+            known = await _visit(store, one, walk, following)
+            ours = known if depth == 0 else ours
+        pending = following
+        if not pending or walk.full:
+            break
+    return Resolution(address, ours, tuple(walk.accounts.values()), tuple(walk.elsewhere) if ours else ())
+
+
+async def _visit(store: Store, address: Address, walk: _Walk, following: list[Address]) -> bool:
+    """Look one address up; tells whether its domain is ours."""
+    if address.canonical in walk.seen or walk.full:
+        return True
+    walk.seen.add(address.canonical)
+    answer = await store.read(LookupAddresses(address.domain, _candidates(address)))
+    if not answer.ours:
+        walk.elsewhere[address] = None
+        return False
+    hit = next((one for one in answer.hits if one.account is not None or one.targets), None)
+    if hit is not None:
+        _take(hit, walk, following)
+    elif address.canonical.base.localpart in _ALWAYS_THERE:
+        await _take_first_account(store, address.domain, walk)
+    elif answer.catch_all is not None:
+        following.extend(_parse(answer.catch_all))
+    return True
+
+
+def _candidates(address: Address) -> tuple[str, ...]:
+    """Give the local-parts to ask for, best first: the exact one, then the one without its detail (RFC 5233)."""
+    exact = address.canonical
+    return (exact.localpart,) if exact.detail is None else (exact.localpart, exact.base.localpart)
+
+
+def _take(hit: AddressHit, walk: _Walk, following: list[Address]) -> None:
+    if hit.account is not None:
+        walk.accounts[hit.account.id] = hit.account
+    for target in hit.targets:
+        following.extend(_parse(target))
+
+
+async def _take_first_account(store: Store, domain: str, walk: _Walk) -> None:
+    for scope in (domain, None):
+        rows = await store.read(ListAccounts(domain=scope, limit=1))
+        if rows:
+            walk.accounts[rows[0].id] = rows[0]
+            return
+
+
+async def _first_domain(store: Store) -> str:
+    rows = await store.read(ListDomains())
+    return rows[0].name if rows else ""
+
+
+def _parse(text: str) -> list[Address]:
+    """Parse a target as it was stored; one that no longer parses is nobody."""
+    try:
+        return [parse_mailbox(text.encode(), utf8=True)]
+    except AddressError:
+        return []

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stranger's message, phase by phase.
+
+Obeys RFC 5321 §3.3 (transaction), §3.6.2 (no relay for strangers), §7.9 (what may be refused), RFC 3463 (enhanced status).
+Must never know SMTP's syntax or the socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moatmail.core.address import Address
+from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.errors import TemporaryError
+from moatmail.core.events import Event
+from moatmail.core.status import Reply
+from moatmail.core.transaction import Session, Transaction
+from moatmail.directory.recipients import Resolution, resolve
+from moatmail.intake.takeover import Ports, Resolutions, refused, take_over
+from moatmail.mailbox.incoming import Incoming
+from moatmail.policy import order, pipeline, verdict
+from moatmail.policy.stage import Phase
+from moatmail.store.queries import AccountRow
+
+_WELCOME = Reply.of(250, "2.1.5", "recipient ok")
+_RELAY_DENIED = Reply.of(550, "5.7.1", "this server is not responsible for that domain and does not relay")
+_UNKNOWN = Reply.of(550, "5.1.1", "no such mailbox here")
+_FROZEN = Reply.of(550, "5.2.1", "this mailbox is disabled")
+_FULL = Reply.of(452, "4.2.2", "mailbox full, please try again later")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one recipient: the reply, and what the address means when the reply is positive."""
+
+    reply: Reply
+    resolution: Resolution | None = None
+
+
+class Receiver:
+    """Receives for one process: every method is one phase of one transaction, none keeps state."""
+
+    def __init__(self, ports: Ports) -> None:
+        self.ports = ports
+
+    async def mail(self, session: Session, envelope: Envelope) -> Reply:
+        """Answer MAIL: any sender may try; checks of the sender come with *Who wrote this*."""
+        del session, envelope
+        return Reply.of(250, "2.1.0", "sender ok")
+
+    async def rcpt(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
+        """Answer RCPT: exists, not frozen, quota admits the declared size; everything else is refused here, never after the 250."""
+        try:
+            resolution = await resolve(self.ports.store, recipient.address)
+        except TemporaryError as error:
+            return Answer(Reply.of(451, error.status, error.public))
+        reply = judge(resolution, envelope.declared_size or 0)
+        if not reply.positive:
+            self.ports.events.emit(Event.of("recipient.refused", f"recipient {recipient.address} refused: {reply}", peer=session.peer_ip))
+        return Answer(reply, resolution if reply.positive else None)
+
+    async def end(self, transaction: Transaction, resolutions: Resolutions, incoming: Incoming) -> Reply:
+        """Answer the end of the content: run the filter, compose the verdict, take the message over or refuse it."""
+        transaction = await pipeline.run(order.RECEIVE, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
+        decided = verdict.compose(transaction, settings_of)
+        if not decided.accepted:
+            return refused(self.ports, transaction, decided)
+        return await take_over(self.ports, transaction, decided, resolutions, incoming)
+
+
+def judge(resolution: Resolution, size: int) -> Reply:
+    """Judge a forward-path for a stranger, from what it means here."""
+    # RFC 5321 §3.6.2: mail for domains that are not ours is refused: never an open relay.
+    if not resolution.ours:
+        return _RELAY_DENIED
+    if not resolution.exists:
+        return _UNKNOWN
+    if resolution.elsewhere:
+        return _WELCOME
+    active = [account for account in resolution.accounts if account.status == "active"]
+    if not active:
+        return _FROZEN
+    return _WELCOME if any(_has_room(account, size) for account in active) else _FULL
+
+
+def _has_room(account: AccountRow, size: int) -> bool:
+    return not account.quota_octets or account.used_octets + size <= account.quota_octets
+
+
+def settings_of(recipient: Address) -> verdict.Settings:
+    """Give the verdict settings of a recipient's domain; per-domain ones come with the filter's issues."""
+    del recipient
+    return _DEFAULTS
+
+
+_DEFAULTS = verdict.Settings()

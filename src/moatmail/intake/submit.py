@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our user's message: who may send as whom, what is completed, then the same takeover as every door.
+
+Obeys RFC 6409 §6.1 (enforced addresses), §8 (completing the message), RFC 5321 §7.2 (Bcc must not travel).
+Must never know SMTP's syntax or the socket: JMAP and webmail submit through the same functions.
+"""
+
+from __future__ import annotations
+
+from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.errors import TemporaryError
+from moatmail.core.events import Event
+from moatmail.core.status import Reply
+from moatmail.core.transaction import Session, Transaction
+from moatmail.directory.recipients import Resolution, resolve
+from moatmail.intake import authorize
+from moatmail.intake.receive import Answer, judge, settings_of
+from moatmail.intake.takeover import Ports, Resolutions, refused, take_over
+from moatmail.mailbox.incoming import Incoming
+from moatmail.message import submitted
+from moatmail.message.addresses import mailboxes
+from moatmail.message.header import Header
+from moatmail.policy import order, pipeline, verdict
+from moatmail.policy.stage import Phase
+
+_LOGIN_FIRST = Reply.of(530, "5.7.0", "authentication required: log in, then send")
+_WELCOME = Reply.of(250, "2.1.5", "recipient ok")
+
+
+class Submitter:
+    """Submits for one process: every method is one phase of one transaction, none keeps state."""
+
+    def __init__(self, ports: Ports) -> None:
+        self.ports = ports
+
+    async def mail(self, session: Session, envelope: Envelope) -> Reply:
+        """Answer MAIL: the reverse-path must belong to the identity."""
+        if session.identity is None:
+            return _LOGIN_FIRST
+        reply = authorize.reverse_path(session.identity, envelope.reverse_path)
+        if reply is not None:
+            self._tell(session, reply)
+        return reply or Reply.of(250, "2.1.0", "sender ok")
+
+    async def rcpt(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
+        """Answer RCPT: an address of ours must exist; any other is sent on."""
+        if session.identity is None:
+            return Answer(_LOGIN_FIRST)
+        try:
+            resolution = await resolve(self.ports.store, recipient.address)
+        except TemporaryError as error:
+            return Answer(Reply.of(451, error.status, error.public))
+        if not resolution.ours:
+            return Answer(_WELCOME, Resolution(recipient.address, ours=False, elsewhere=(recipient.address,)))
+        reply = judge(resolution, envelope.declared_size or 0)
+        return Answer(reply, resolution if reply.positive else None)
+
+    async def end(self, transaction: Transaction, resolutions: Resolutions, incoming: Incoming) -> Reply:
+        """Answer the end of the content: authorise From, run the filter, complete the fields, take the message over or refuse it."""
+        identity = transaction.session.identity
+        if identity is None:
+            return _LOGIN_FIRST
+        transaction = await pipeline.run(order.SUBMIT, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
+        decided = verdict.compose(transaction, settings_of)
+        if not decided.accepted:
+            return refused(self.ports, transaction, decided)
+        reply = authorize.header_from(identity, [one.address for one in mailboxes(Header(incoming.header).first(b"from") or b"")])
+        if reply is not None:
+            self._tell(transaction.session, reply)
+            return reply
+        # RFC 6409 §8.2, §8.3: a submission server completes Date and Message-ID; RFC 5321 §7.2: Bcc is for the author's copy only.
+        header = submitted.complete(Header(incoming.header), now=transaction.now, local=incoming.id.hex(), domain=self.ports.hostname)
+        incoming.put_header(header)
+        return await take_over(self.ports, transaction, decided, resolutions, incoming)
+
+    def _tell(self, session: Session, reply: Reply) -> None:
+        who = session.identity.address if session.identity else session.peer_ip
+        self.ports.events.emit(Event.of("submission.refused", f"submission by {who} refused: {reply}", peer=session.peer_ip))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking a message over: trace fields, local copies, queue entries, all in one operation whose commit precedes the 250.
+
+Obeys RFC 5321 §4.4 (trace), §6.1 (durable before the 250).
+Must never know through which door the message came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from moatmail.core.address import Address
+from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.errors import MoatmailError, OverQuotaError, StorageFullError, TemporaryError
+from moatmail.core.events import Event
+from moatmail.core.ports.clock import Clock
+from moatmail.core.ports.event_sink import EventSink
+from moatmail.core.settings.mail import Mail
+from moatmail.core.status import Reply
+from moatmail.core.transaction import Transaction
+from moatmail.core.verdict import Disposition, Verdict
+from moatmail.crypto.seal import new_id
+from moatmail.directory.recipients import Resolution
+from moatmail.mailbox import messages
+from moatmail.mailbox.incoming import Incoming
+from moatmail.mailqueue import spool
+from moatmail.message import trace
+from moatmail.policy.stage import Tools
+from moatmail.store.content import ContentFiles
+from moatmail.store.interface import Store
+from moatmail.store.operations import Accept, Delivery, NewSpool
+from moatmail.store.queries import GetQueueKeys
+
+Resolutions = Mapping[Address, Resolution]
+
+
+class QueueKey:
+    """The public half of the queue, asked once and kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._public: bytes | None = None
+
+    async def get(self) -> bytes:
+        """Give the public half; raises StoreUnavailableError."""
+        if self._public is None:
+            self._public = (await self._store.read(GetQueueKeys())).public
+        return self._public
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What both doors of intake need of the world."""
+
+    store: Store
+    files: ContentFiles
+    clock: Clock
+    events: EventSink
+    tools: Tools
+    hostname: str
+    queue_key: QueueKey
+    settings: Callable[[], Mail]
+
+    def new_content(self) -> Incoming:
+        """Begin a content under a fresh id."""
+        return Incoming(new_id(int(self.clock.now() * 1000)), self.files)
+
+
+async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> Reply:
+    """Make the message durable for everybody whose verdict takes it; give the reply that may be sent now, positive only after the commit."""
+    try:
+        accept, told = await _prepare(ports, transaction, verdict, resolutions, incoming)
+        await ports.store.write(accept)
+    except StorageFullError as error:
+        return _refused(ports, transaction, error, Reply.of(452, "4.3.1", error.public))
+    except OverQuotaError as error:
+        # It fitted at RCPT and does not any more: later it may again (RFC 5321 §4.2.2: 452).
+        return _refused(ports, transaction, error, Reply.of(452, "4.2.2", error.public))
+    except TemporaryError as error:
+        return _refused(ports, transaction, error, Reply.of(451, error.status, error.public))
+    except OSError as error:
+        return _refused(ports, transaction, error, Reply.of(452, "4.3.1", StorageFullError.public))
+    queue_id = accept.contents[0].id.hex()
+    ports.events.emit(_accepted(transaction, verdict, told, queue_id))
+    return Reply.of(verdict.reply.code, verdict.reply.status, f"{verdict.reply.text} as {queue_id}")
+
+
+async def _prepare(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> tuple[Accept, str]:
+    received = trace.received(transaction.session, transaction.envelope, by=ports.hostname, token=incoming.id.hex(), now=transaction.now)
+    content, key = await incoming.seal(received)
+    prepared = messages.Prepared(content, key, incoming.structure, len(received) + incoming.moved, transaction.now)
+    deliveries = _deliveries(transaction, verdict, resolutions, prepared)
+    spools = await _spools(ports, transaction, verdict, resolutions, prepared)
+    told = f"{len(deliveries)} kept here, {sum(len(one.due) for one in spools)} to be sent on"
+    return Accept((content,), deliveries, spools), told
+
+
+def _deliveries(transaction: Transaction, verdict: Verdict, resolutions: Resolutions, prepared: messages.Prepared) -> tuple[Delivery, ...]:
+    """Make one copy per account, however many addresses of the envelope lead to it."""
+    copies: dict[int, messages.Copy] = {}
+    for address, judged in verdict.per_recipient.items():
+        if judged.disposition is Disposition.DISCARD or address not in resolutions:
+            continue
+        for account in resolutions[address].accounts:
+            for mailbox in judged.mailboxes[:1]:
+                copies.setdefault(account.id, messages.Copy(account.id, account.public, address, mailbox))
+    return tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in copies.values())
+
+
+async def _spools(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, prepared: messages.Prepared) -> tuple[NewSpool, ...]:
+    """Make the queue entry of all recipients elsewhere; none is made for a message that goes to Junk here: we do not pass suspects on."""
+    onward: dict[Address, Recipient] = {}
+    for one in transaction.envelope.recipients:
+        judged = verdict.per_recipient[one.address]
+        if judged.disposition is Disposition.ACCEPT:
+            resolution = resolutions[one.address]
+            for target in resolution.elsewhere:
+                # RFC 3461 §5.2.7: the original recipient and its wishes travel with an address that an alias replaced.
+                onward.setdefault(target, Recipient(target, one.original, one.notify))
+    if not onward:
+        return ()
+    envelope = transaction.envelope
+    sent = Envelope(envelope.reverse_path, tuple(onward.values()), body=envelope.body, smtputf8=envelope.smtputf8, ret=envelope.ret, envid=envelope.envid)
+    kind = spool.SUBMITTED if transaction.session.identity is not None else spool.RELAYED
+    public = await ports.queue_key.get()
+    return (spool.entry(public, prepared.content, prepared.key, sent, transaction.now, kind),)
+
+
+def _accepted(transaction: Transaction, verdict: Verdict, told: str, queue_id: str) -> Event:
+    envelope = transaction.envelope
+    sender = str(envelope.reverse_path) if envelope.reverse_path else "<>"
+    recipients = ", ".join(str(one.address) for one in envelope.recipients[:5])
+    plain = "the author is logged in" if transaction.session.identity else "the recipient is ours and nothing speaks against it"
+    because = ", ".join(verdict.reasons) or plain
+    return Event.of(
+        "message.accepted",
+        f"accepted from {sender} for {recipients} ({told}) because {because}",
+        id=queue_id,
+        peer=transaction.session.peer_ip,
+        door=transaction.session.door,
+        score=verdict.score,
+    )
+
+
+def _refused(ports: Ports, transaction: Transaction, error: MoatmailError | OSError, reply: Reply) -> Reply:
+    sender = str(transaction.envelope.reverse_path or "<>")
+    ports.events.emit(Event.of("message.deferred", f"deferred from {sender}: {error}", alert=True, peer=transaction.session.peer_ip, reply=reply))
+    return reply
+
+
+def refused(ports: Ports, transaction: Transaction, verdict: Verdict) -> Reply:
+    """Tell of a message that the verdict refuses; give its reply."""
+    sender = str(transaction.envelope.reverse_path or "<>")
+    why = ", ".join(verdict.reasons)
+    ports.events.emit(Event.of("message.refused", f"refused from {sender} because {why}", peer=transaction.session.peer_ip, reply=verdict.reply))
+    return verdict.reply

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Content while it arrives: scanned as it comes, in memory when small, sealed in a temporary file when not.
+
+Obeys RFC 5321 §4.5.3.1.7 (no needless limit on content) and docs/security.md (content is sealed before it touches a disk).
+Must never know who sends, who receives, or what is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from moatmail.core.errors import SealBrokenError
+from moatmail.core.limits.mailbox import INLINE_MAX, MEMORY_MAX
+from moatmail.core.limits.message import HEADER_MAX
+from moatmail.crypto.content_seal import ContentOpener, ContentSealer, seal_content
+from moatmail.message.structure import Structure, StructureParser
+from moatmail.store.content import ContentFiles, ContentWriter
+from moatmail.store.operations import NewContent
+
+
+class HeaderTooLargeError(ValueError):
+    """The header block is over HEADER_MAX octets; the rest of the content is dropped."""
+
+
+class Incoming:
+    """One content on its way in; a `core.transaction.Content` once `finish` was called."""
+
+    def __init__(self, content_id: bytes, files: ContentFiles) -> None:
+        self.id = content_id
+        self.size = 0
+        self._files = files
+        self._parser = StructureParser()
+        self._structure: Structure | None = None
+        self._parts: list[bytes] = []
+        self._body_start = 0
+        self._sealer: ContentSealer | None = None
+        self._file: ContentWriter | None = None
+        self._new_header: bytes | None = None
+
+    # ------------------------------------------------------------ while it comes
+
+    def feed(self, data: bytes) -> None:
+        """Take the next octets; raises HeaderTooLargeError, OSError when the temporary file cannot be written."""
+        self.size += len(data)
+        self._parser.feed(data)
+        if self._sealer is not None:
+            self._spill(data)
+            return
+        self._parts.append(data)
+        if self.size > MEMORY_MAX:
+            self._start_spilling()
+
+    def _start_spilling(self) -> None:
+        if not self._parser.header_complete:
+            raise HeaderTooLargeError
+        head = self._parser.header_size
+        whole = b"".join(self._parts)
+        self._parts = [whole[:head]]
+        self._sealer = ContentSealer(self.id)
+        self._file = self._files.create(self.id)
+        self._spill(whole[head:])
+
+    def _spill(self, data: bytes) -> None:
+        if self._sealer is None or self._file is None:
+            raise SealBrokenError("content is spilled before its file is open")
+        # What reaches the file is sealed: a fresh key, never written anywhere unless the message is accepted.
+        if sealed := self._sealer.body(data):
+            self._file.write(sealed)
+
+    def finish(self) -> None:
+        """End the content; raises HeaderTooLargeError."""
+        self._structure = self._parser.finish()
+        self._body_start = self._structure.header_size
+        if self._body_start > HEADER_MAX:
+            raise HeaderTooLargeError
+
+    def abandon(self) -> None:
+        """Forget the content: the key goes, the temporary file too."""
+        self._parts = []
+        self._sealer = None
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
+
+    # ------------------------------------------------------------ what stages see
+
+    @property
+    def structure(self) -> Structure:
+        """Give the structure; only after `finish`."""
+        if self._structure is None:
+            raise SealBrokenError("content is read before its end")
+        return self._structure
+
+    @property
+    def header(self) -> bytes:
+        """Give the header block with its closing empty line; only after `finish`."""
+        if self._sealer is None and len(self._parts) != 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0][: self._body_start]
+
+    def body(self) -> Iterator[bytes]:
+        """Give the body in pieces; a spilled one only after it was sealed."""
+        if self._sealer is not None:
+            raise SealBrokenError("spilled content is read after it was sealed only")
+        yield b"".join(self._parts)[self._body_start :]
+
+    # ------------------------------------------------------------ keeping it
+
+    def put_header(self, header: bytes) -> None:
+        """Take `header` in place of the received block (a submission was completed); the body and its structure stay."""
+        parser = StructureParser()
+        parser.feed(header)
+        made = parser.finish()
+        structure = self.structure
+        structure.header = made.header
+        structure.root.envelope = made.root.envelope
+        self._new_header = header
+
+    @property
+    def moved(self) -> int:
+        """Give by how many octets `put_header` moved the body."""
+        return 0 if self._new_header is None else len(self._new_header) - self._body_start
+
+    async def seal(self, trace: bytes) -> tuple[NewContent, bytes]:
+        """Seal the content with `trace` fields on top; give the row (the file, if one, is durable) and the content key."""
+        header = trace + (self.header if self._new_header is None else self._new_header)
+        if self._sealer is not None and self._file is not None:
+            self._file.write(self._sealer.finish(header))
+            size = len(header) + self.size - self._body_start
+            key = self._sealer.key
+            await self._file.commit()
+            self._file = None
+            return NewContent(self.id, size, None), key
+        self._parts, whole = [], b"".join(self._parts)
+        return await seal_whole(self.id, header, memoryview(whole)[self._body_start :], self._files)
+
+
+async def seal_whole(content_id: bytes, header: bytes, body: bytes | memoryview, files: ContentFiles) -> tuple[NewContent, bytes]:
+    """Seal content that is in memory as a whole: into the row, or into a durable file when it is too large for one; gives row and key."""
+    key, blob = seal_content(content_id, header, (body,))
+    size = len(header) + len(body)
+    if len(blob) <= INLINE_MAX:
+        return NewContent(content_id, size, blob), key
+    file = files.create(content_id)
+    try:
+        file.write(blob)
+        await file.commit()
+    except BaseException:
+        file.abandon()
+        raise
+    return NewContent(content_id, size, None), key
+
+
+def open_content(content: NewContent, key: bytes, files: ContentFiles) -> ContentOpener:
+    """Open sealed content for reading; raises SealBrokenError."""
+    return ContentOpener(content.blob if content.blob is not None else files.open(content.id), content.id, key)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a message becomes one account's own: prefix, summary, keys and cover; the one caller of the adding operations.
+
+Obeys RFC 5321 §4.4 (Return-Path at final delivery), docs/security.md (two keys under one cover).
+Must never know the wire or why a message was accepted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from moatmail.core.address import Address
+from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cover_with_mailbox_key
+from moatmail.crypto.seal import Purpose, SealKey, new_id
+from moatmail.message import summary, trace
+from moatmail.message.structure import Structure
+from moatmail.store.operations import INBOX, Delivery, NewContent, NewMessage
+
+_SPECIAL_USE = {"INBOX": INBOX, "Junk": "junk"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Sealed content, ready to be placed: its row, key, structure, and how many octets were put in front of what was scanned."""
+
+    content: NewContent
+    key: bytes
+    structure: Structure
+    shift: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One local recipient: the account, its public half, the address it was delivered to, the mailbox its filter chose."""
+
+    account: int
+    public: bytes
+    delivered_to: Address
+    mailbox: str = "INBOX"
+
+
+def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Delivery:
+    """Give the row of one recipient's copy, sealed to the account's public half: the writer does not hold its keys."""
+    prefix = trace.return_path(reverse_path) + trace.delivered_to(copy.delivered_to)
+    keys = MessageKeys.for_content(prepared.key)
+    message_id = new_id(int(prepared.received_at * 1000))
+    cover = cover_to_public(copy.public, copy.account, message_id, keys)
+    message = _row(prepared, copy.account, message_id, keys, prefix, cover)
+    return Delivery(message, special_use=_SPECIAL_USE.get(copy.mailbox, INBOX))
+
+
+def append(prepared: Prepared, account: int, keys: AccountKeys, mailbox: int, flags: int, keywords: tuple[str, ...]) -> Delivery:
+    """Give the row of a message its owner puts into a mailbox (APPEND): no prefix, covered with the mailbox key."""
+    message_keys = MessageKeys.for_content(prepared.key)
+    message_id = new_id(int(prepared.received_at * 1000))
+    cover = cover_with_mailbox_key(keys.sealing, account, message_id, message_keys)
+    message = _row(prepared, account, message_id, message_keys, b"", cover)
+    return Delivery(message, mailbox, "", flags, keywords)
+
+
+def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys, prefix: bytes, cover: bytes) -> NewMessage:
+    sealing = SealKey(keys.message_key)
+    made = summary.build(prepared.structure, shift=len(prefix) + prepared.shift)
+    return NewMessage(
+        id=message_id,
+        account=account,
+        content=prepared.content.id,
+        cover=cover,
+        prefix=sealing.seal(Purpose.PREFIX, account, message_id, prefix) if prefix else b"",
+        summary=sealing.seal(Purpose.SUMMARY, account, message_id, summary.encode(made)),
+        size=len(prefix) + prepared.content.size,
+        received_at=prepared.received_at,
+    )

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stage is: a function that looks at a transaction and returns findings.
+
+Obeys no RFC of its own; each stage cites what it checks.
+Must never know replies or dispositions: a stage finds, `policy/verdict` decides. A stage never writes, sends, sleeps or logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from moatmail.core.limits.policy import RECEIVED_MAX
+from moatmail.core.ports.filter import Filter
+from moatmail.core.transaction import Transaction
+from moatmail.core.verdict import Finding
+
+
+class Phase(Enum):
+    """The moments at which a message is judged (RFC 5321 §3)."""
+
+    CONNECT = "connect"
+    HELO = "helo"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What stages may use: ports and numbers, never rooms that act."""
+
+    filter: Filter
+    received_max: int = RECEIVED_MAX
+
+
+Stage = Callable[[Transaction, Tools], Awaitable[tuple[Finding, ...]]]
+Group = tuple[Stage, ...]
+Order = dict[Phase, tuple[Group, ...]]

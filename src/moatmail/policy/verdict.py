@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that decides: findings in, one reply and a disposition per recipient out. Pure.
+
+Obeys RFC 5321 §4.2.5 (one reply after the data), §6.1 (what was taken over is delivered or told, so nothing rejects after the 250).
+Must never know how a finding was made. Nothing else builds a `Verdict` (tested).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.address import Address
+from moatmail.core.status import Reply
+from moatmail.core.transaction import Transaction
+from moatmail.core.verdict import Disposition, Finding, RecipientVerdict, Verdict
+from moatmail.policy.stages.user_filter import PLACED
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a recipient's domain wants: at which score what happens (unused weights cost nothing)."""
+
+    junk_score: float = 6.0
+    quarantine_score: float = 12.0
+    reject_score: float = 15.0
+
+
+SettingsOf = Callable[[Address], Settings]
+
+_REFUSALS: Final[Mapping[str, Reply]] = {
+    # RFC 5321 §6.3: a looping message is refused, its originator is told by the server that still holds it.
+    "loop.received_hops": Reply.of(554, "5.4.6", "too many Received fields: this message goes in circles"),
+    "loop.delivered_to": Reply.of(554, "5.4.6", "this mailbox was delivered to before: forwarding loop"),
+    "form.several_from": Reply.of(550, "5.6.0", "several From fields: a message has one author field (RFC 5322 section 3.6)"),
+    "form.no_from": Reply.of(550, "5.6.0", "no From field: a message names its author (RFC 5322 section 3.6)"),
+}
+"""Findings that refuse by themselves, and how; every other finding counts by its weight."""
+
+_SCORED: Final = Reply.of(550, "5.7.1", "message refused by policy")
+_DEFERRED: Final = Reply.of(451, "4.3.0", "a check could not be made, please try again later")
+_ACCEPTED: Final = Reply.of(250, "2.0.0", "message accepted")
+_REFUSING: Final = frozenset({Disposition.REJECT, Disposition.TEMPFAIL})
+
+
+def compose(transaction: Transaction, settings_of: SettingsOf) -> Verdict:
+    """Decide over `transaction` from its findings; a refusal needs all recipients, otherwise it is 250 and who would refuse gets quarantine."""
+    judged = {one.address: _judge(one.address, transaction.findings, settings_of(one.address)) for one in transaction.envelope.recipients}
+    score = sum(finding.weight for finding in transaction.findings)
+    reasons = tuple(sorted({verdict.reason for verdict in judged.values() if verdict.reason}))
+    if refusal := _common_refusal(judged.values()):
+        return Verdict(refusal, judged, score, reasons)
+    # RFC 5321 §6.1: after the 250 nothing may be refused any more, so a lone refusal becomes quarantine, never a later bounce.
+    return Verdict(_ACCEPTED, {address: _softened(verdict) for address, verdict in judged.items()}, score, reasons)
+
+
+def _judge(recipient: Address, findings: Iterable[Finding], settings: Settings) -> RecipientVerdict:
+    """Judge for one recipient: an own refusal first, then what could not be checked, then the score, then the user's filter."""
+    mine = [finding for finding in findings if finding.recipient is None or finding.recipient == recipient]
+    for finding in mine:
+        if finding.name in _REFUSALS:
+            return RecipientVerdict(Disposition.REJECT, finding.name, (), _REFUSALS[finding.name])
+    for finding in mine:
+        if finding.temporary:
+            return RecipientVerdict(Disposition.TEMPFAIL, finding.name, (), _DEFERRED)
+    return _by_score(sum(finding.weight for finding in mine), settings) or RecipientVerdict(Disposition.ACCEPT, "", _places(mine))
+
+
+def _by_score(score: float, settings: Settings) -> RecipientVerdict | None:
+    if score >= settings.reject_score:
+        return RecipientVerdict(Disposition.REJECT, "score", (), _SCORED)
+    if score >= settings.quarantine_score:
+        return RecipientVerdict(Disposition.QUARANTINE, "score", ("Junk",))
+    if score >= settings.junk_score:
+        return RecipientVerdict(Disposition.ACCEPT, "score", ("Junk",))
+    return None
+
+
+def _places(findings: Iterable[Finding]) -> tuple[str, ...]:
+    for finding in findings:
+        if finding.name == PLACED:
+            return tuple(finding.evidence["mailboxes"].split("\n"))
+    return ("INBOX",)
+
+
+def _common_refusal(verdicts: Iterable[RecipientVerdict]) -> Reply | None:
+    """Give the reply when no recipient takes the message: reject only if all reject, else (some could not be checked) a temporary one."""
+    refusals = [verdict for verdict in verdicts if verdict.disposition in _REFUSING]
+    if not refusals or len(refusals) != len(list(verdicts)):
+        return None
+    temporary = [verdict for verdict in refusals if verdict.disposition is Disposition.TEMPFAIL]
+    return (temporary or refusals)[0].reply
+
+
+def _softened(verdict: RecipientVerdict) -> RecipientVerdict:
+    if verdict.disposition in _REFUSING:
+        # Until quarantine exists, that disposition is delivered to Junk.
+        return RecipientVerdict(Disposition.QUARANTINE, verdict.reason, ("Junk",))
+    return verdict

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stories of the filter: findings in, one reply and a disposition per recipient out; one file each, with its why."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moatmail.core.address import Address, parse_mailbox
+from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.transaction import Session, Transaction
+from moatmail.core.verdict import Finding
+from moatmail.policy.verdict import Settings, compose
+
+STORIES = sorted((Path(__file__).parent / "stories").glob("*.toml"))
+
+
+def _address(text: str) -> Address:
+    return parse_mailbox(text.encode(), utf8=True)
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    recipient = _address(row["recipient"]) if "recipient" in row else None
+    return Finding(row["name"], row.get("weight", 0.0), row.get("evidence", {}), recipient, row.get("temporary", False))
+
+
+@pytest.mark.parametrize("path", STORIES, ids=[path.stem for path in STORIES])
+def test_story_ends_as_it_says(path: Path) -> None:
+    story = tomllib.loads(path.read_text())
+    envelope = Envelope(_address("carol@elsewhere.test"), tuple(Recipient(_address(one)) for one in story["recipients"]))
+    findings = tuple(_finding(row) for row in story["findings"])
+    transaction = Transaction(Session("1", "mx", "192.0.2.1", 25), envelope, 0.0, findings=findings)
+    verdict = compose(transaction, lambda _recipient: Settings())
+    assert verdict.reply.code == story["expect"]["code"]
+    ends = {str(address): [one.disposition.value, list(one.mailboxes)] for address, one in verdict.per_recipient.items()}
+    assert ends == story["expect"]["dispositions"]
+
+
+def test_all_nine_pairs_of_two_recipients_are_told() -> None:
+    words = ("accept", "tempfail", "reject")
+    told = {path.stem for path in STORIES}
+    assert {f"two-recipients-{one}-{other}" for one in words for other in words} <= told
