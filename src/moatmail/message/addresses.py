@@ -89,6 +89,7 @@ class _Reader:
     def _clear(self) -> None:
         self._phrase: list[_Piece] = []
         self._angle: list[_Piece] | None = None
+        self._after: list[_Piece] = []
         self._in_angle = False
         self._route: bytes | None = None
         self._comment: bytes | None = None
@@ -131,13 +132,17 @@ class _Reader:
             self._angle.append(piece)
         elif self._angle is None:
             self._phrase.append(piece)
-        # Words after the ">" belong to nobody.
+        else:
+            # Words after the ">" belong to nobody, unless another "<" shows that a comma was forgotten.
+            self._after.append(piece)
 
     def _open_angle(self, _token: bytes) -> None:
         if self._in_angle:
             return
-        if self._angle is not None:  # a comma was forgotten
+        if self._angle is not None:
+            after = self._after
             self._flush()
+            self._phrase = after
         self._angle, self._in_angle = [], True
 
     def _close_angle(self, _token: bytes) -> None:

@@ -14,6 +14,7 @@ from moatmail.message.structure import Part
 
 _EMPTY_ENVELOPE = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
 _EMPTY_TEXT = b'("text" "plain" NIL NIL NIL "7bit" 0 0)'
+_EMPTY_TEXT_EXTENDED = b'("text" "plain" NIL NIL NIL "7bit" 0 0 NIL NIL NIL NIL)'
 _DEFAULT_PARAMETERS = b'("charset" "us-ascii")'
 _GROUP_END = b"(NIL NIL NIL NIL)"
 
@@ -67,7 +68,7 @@ def _multipart(part: Part) -> tuple[bytes, bytes]:
 
 def _message(part: Part, fields: bytes) -> tuple[bytes, bytes]:
     # RFC 3501 §9 body-type-msg demands an envelope and a body; a message that may not be looked into (encoded, too deep) has empty ones.
-    envelope, body, structure = _EMPTY_ENVELOPE, _EMPTY_TEXT, _EMPTY_TEXT
+    envelope, body, structure = _EMPTY_ENVELOPE, _EMPTY_TEXT, _EMPTY_TEXT_EXTENDED
     if part.children:
         envelope = render_envelope(part.children[0].envelope or {})
         body, structure = render_body(part.children[0])

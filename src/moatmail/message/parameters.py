@@ -22,7 +22,12 @@ Parameters = tuple[tuple[bytes, bytes], ...]
 """Names in lower case and values as octets: unquoted, neither joined nor decoded (RFC 2231)."""
 
 _TYPE = re.compile(rb'[ \t]*+([^\x00-\x20\x7f-\xff/;="(),]++)[ \t]*+/[ \t]*+([^\x00-\x20\x7f-\xff/;="(),]++)')
-_PARAMETER = re.compile(rb';[ \t]*+([^\x00-\x20\x7f-\xff=;"]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*+))', re.DOTALL)
+# A forgotten semicolon between blank and name is forgiven. The look-behind lets a run of blanks be tried once only.
+_PARAMETER = re.compile(
+    rb'(?:;|(?<![ \t;])[ \t])[ \t]*+([^\x00-\x20\x7f-\xff=;"]++)[ \t]*+=[ \t]*+'
+    rb'(?:"((?:[^"\\]++|\\.)*+)"?|((?:[^; \t]++|[ \t]++(?![^\x00-\x20\x7f-\xff=;"]++=))*+))',
+    re.DOTALL,
+)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _TOKEN = re.compile(rb'[ \t]*+"?([^\x00-\x20\x7f-\xff;"(),]++)')
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]++")
@@ -101,7 +106,7 @@ def strip_comments(value: bytes, *, in_words: bool = False) -> bytes:
         elif mark == b'"' and not depth:
             in_quotes = not in_quotes
         elif mark == b"(" and not in_quotes:
-            if depth or in_words or match.start() == 0 or value[match.start() - 1] in b" \t;":
+            if depth or in_words or match.start() == 0 or value[match.start() - 1] in b" \t;=":
                 if not depth:
                     kept.append(value[start : match.start()])
                 depth = min(depth + 1, COMMENT_DEPTH_MAX)
@@ -152,7 +157,7 @@ def _read_type(part: Part, value: bytes) -> None:
     # RFC 2045 §5.2: a type that cannot be read is text/plain; its parameters may still name a file.
     part.media, part.subtype = kind or (b"text", b"plain")
     part.typed = kind is not None
-    if b";" in value:
+    if b"=" in value:
         part.parameters = parse_parameters(value)
 
 
@@ -169,7 +174,7 @@ def _read_disposition(part: Part, value: bytes) -> None:
         part.disposition = match[1].lower()
     elif value.startswith(b";"):
         part.disposition = b"attachment"  # only parameters: RFC 2183 §2.8 treats what is unknown as an attachment
-    if part.disposition is not None and b";" in value:
+    if part.disposition is not None and b"=" in value:
         part.disposition_parameters = parse_parameters(value)
 
 

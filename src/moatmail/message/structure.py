@@ -14,7 +14,6 @@ from moatmail.core.limits.message import BOUNDARY_MAX, DELIMITER_LINE_MAX, DEPTH
 from moatmail.message.header import Header
 from moatmail.message.parameters import Parameters, is_attachment, parameter_octets, read_content_fields
 
-_HEADER_END = re.compile(rb"\n\r?\n")
 _HEADER_END_OR_DASHES = re.compile(rb"\n(?:\r?\n|--)")
 _PARTIAL_ENDS = ((b"\n\r", 2), (b"\n-", 2), (b"\n", 1))
 _OPAQUE_ENCODINGS = frozenset((b"base64", b"quoted-printable", b"x-uuencode", b"uuencode", b"x-uue"))
@@ -98,6 +97,7 @@ class StructureParser:
         self._in_header = True
         self._head = bytearray()  # the header block being read, as far as it left the buffer
         self._head_from = 1  # where its rest begins in the buffer
+        self._peeked = False  # whether a line of dashes was looked at in this header
         self._header: Header | None = None
         root = Part(header_start=0)
         self._root = root
@@ -161,7 +161,7 @@ class StructureParser:
         """Look for the end of the header block; give True if there is more to do in the buffer."""
         buffer = self._buffer
         # A part's header also ends at a delimiter, if the empty line was forgotten.
-        match = (_HEADER_END_OR_DASHES if self._delimiters else _HEADER_END).search(buffer, self._position)
+        match = _HEADER_END_OR_DASHES.search(buffer, self._position)
         if match is None:
             self._position = len(buffer) - next((length for end, length in _PARTIAL_ENDS if buffer.endswith(end)), 0)
             return False
@@ -195,11 +195,24 @@ class StructureParser:
         found = None
         if line_end - at - 1 <= DELIMITER_LINE_MAX:
             # RFC 2046 §5.1.1: blanks may follow; the whole line decides, or one boundary could be the beginning of another.
-            found = self._delimiters.get(buffer[at + 3 : line_end].rstrip(b" \t\r"))
+            line = buffer[at + 3 : line_end].rstrip(b" \t\r")
+            found = self._delimiters.get(line)
+            if found is None and self._in_header and self._is_own_delimiter(line, at):
+                self._end_header(at + 1)
+                return True
         self._position = line_end
         if found is not None:
             self._obey(found[0], closing=found[1], at=at, line_end=line_end)
         return True
+
+    def _is_own_delimiter(self, line: bytes, at: int) -> bool:
+        """Tell whether a line within a header is the first delimiter of the very multipart that the header declares: its empty line was forgotten."""
+        if self._peeked:  # only the first such line of a header is looked at, to keep the time linear
+            return False
+        self._peeked = True
+        part = Part(header_start=0)
+        read_content_fields(part, Header(bytes(self._head) + self._buffer[self._head_from : at + 1]))
+        return part.media == b"multipart" and line != b"" and line == _boundary(part)
 
     def _obey(self, level: int, *, closing: bool, at: int, line_end: int) -> None:
         """End the parts above the multipart at `level` of the stack, and begin its next one unless it is closed."""
@@ -209,10 +222,10 @@ class StructureParser:
             self._open = []
             self._set_delimiters()
             return
-        while self._in_header:
-            self._end_header(at + 1)
         # RFC 2046 §5.1.1: the line end before a delimiter belongs to the delimiter.
         end = at - 1 if at and self._buffer[at - 1] == 0x0D else at
+        while self._in_header:
+            self._end_header(max(end, self._head_from))
         self._close_above(level, end, at)
         self._position = line_end
         if closing:
@@ -235,6 +248,7 @@ class StructureParser:
         self._first_lines.append(self._lines)
         self._in_header = True
         self._head_from = at
+        self._peeked = False
         self._position = max(at - 1, 0)
 
     def _end_header(self, at: int) -> None:
@@ -270,7 +284,7 @@ class StructureParser:
             self._lead_part, self._lead_from = part, at
 
     def _open_multipart(self, part: Part) -> None:
-        boundary = parameter_octets(part.parameters, b"boundary").rstrip(b" \t")
+        boundary = _boundary(part)
         if boundary and len(boundary) <= BOUNDARY_MAX:
             self._open.append((len(self._stack) - 1, boundary))
             self._set_delimiters()
@@ -286,7 +300,8 @@ class StructureParser:
         offset = self._base + end
         while len(self._stack) > level + 1:
             part, first = self._stack.pop(), self._first_lines.pop()
-            part.body_end = max(part.body_start, offset)
+            # The line end of an empty line may be the delimiter's too; the header has it then, for all parts that end here.
+            part.body_end = offset = max(part.body_start, offset)
             part.lines = max(self._lines - first, 0)
             if part.media == b"multipart" and not part.children:
                 # RFC 3501 §9 body-type-mpart: at least one body. A multipart in which no part was found is text to its reader.
@@ -355,6 +370,10 @@ class StructureParser:
         self._head_from -= to
         if self._lead_from >= 0:
             self._lead_from -= to
+
+
+def _boundary(part: Part) -> bytes:
+    return parameter_octets(part.parameters, b"boundary").rstrip(b" \t")
 
 
 def _common_beginning(names: list[bytes]) -> bytes:

@@ -46,7 +46,7 @@ def body_texts(root: PartPlace, read: Read) -> Iterator[str]:
 def header_text(block: bytes) -> str:
     """Give the fields of a header block as text, a line each, encoded words decoded (RFC 3501 §6.4.4: TEXT looks into the header too)."""
     header = Header(block)
-    lines = [f"{name.decode('ascii')}: {decode_words(unfold(block[start:end]))}" for name, (_, start, end) in zip(header.names, header.spans, strict=True)]
+    lines = [f"{block[start : value - 1].decode('ascii')}: {decode_words(unfold(block[value:end]))}" for start, value, end in header.spans]
     return "\n".join(lines)
 
 
