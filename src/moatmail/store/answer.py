@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers to queries, each a few statements on a reading connection.
+
+Obeys RFC 7162 §3.1 and §3.2.5 (what changed, what vanished).
+Must never know keys, but for the answers of `answer_at_store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+from typing import Any, Final, NamedTuple
+
+from moatmail.core.errors import LocalProtocolError, StoreUnavailableError
+from moatmail.core.limits import store as limits
+from moatmail.core.ports.vault import Vault
+from moatmail.store import queries as q
+from moatmail.store.apply.change import split
+from moatmail.store.apply.placements import placement_row
+from moatmail.store.apply.uids import ranges
+from moatmail.store.apply.work import KeyStore
+from moatmail.store.operations import PlacementRow
+from moatmail.store.sql import directory, mailboxes, messages, queue, state
+from moatmail.store.sql.statement import Statement
+from moatmail.store.sqlite import Database, Row
+
+_ALL: Final = 2**62
+QUEUE_SECRET: Final = "queue"  # noqa: S105  the name of a row, not a secret
+
+
+# ---------------------------------------------------------------- directory
+
+
+def _lookup_addresses(db: Database, query: q.LookupAddresses) -> q.AddressAnswer:
+    if len(query.localparts) > limits.ADDRESSES:
+        raise LocalProtocolError(f"{len(query.localparts)} localparts in one look-up")
+    domain = db.one(directory.FIND_DOMAIN, {"domain": query.domain})
+    if domain is None:
+        return q.AddressAnswer(False, tuple(q.AddressHit(localpart, None) for localpart in query.localparts), None)
+    return q.AddressAnswer(True, tuple(_hit(db, query.domain, localpart) for localpart in query.localparts), domain[0])
+
+
+def _hit(db: Database, domain: str, localpart: str) -> q.AddressHit:
+    key = {"domain": domain, "localpart": localpart}
+    account = db.one(directory.FIND_ACCOUNT, key)
+    if account is not None:
+        return q.AddressHit(localpart, q.AccountRow(*account))
+    return q.AddressHit(localpart, None, _targets(db, key))
+
+
+def _targets(db: Database, key: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[0] for row in db.all(directory.TARGETS, key))
+
+
+def _list_domains(db: Database, _query: q.ListDomains) -> tuple[q.DomainRow, ...]:
+    return tuple(q.DomainRow(*row) for row in db.all(directory.LIST_DOMAINS))
+
+
+def _page(db: Database, query: q.ListAccounts | q.ListAliases, of_all: Statement, of_one: Statement) -> list[Row]:
+    localpart, domain = split(query.after)
+    rows = min(query.limit, limits.ROWS)
+    if query.domain is None:
+        return db.all(of_all, {"after_domain": domain, "after_localpart": localpart, "rows": rows})
+    return db.all(of_one, {"domain": query.domain, "after_localpart": localpart, "rows": rows})
+
+
+def _list_accounts(db: Database, query: q.ListAccounts) -> tuple[q.AccountRow, ...]:
+    return tuple(q.AccountRow(*row) for row in _page(db, query, directory.LIST_ACCOUNTS, directory.LIST_ACCOUNTS_OF))
+
+
+def _list_aliases(db: Database, query: q.ListAliases) -> tuple[q.AliasRow, ...]:
+    rows = _page(db, query, directory.LIST_ALIASES, directory.LIST_ALIASES_OF)
+    return tuple(q.AliasRow(localpart, domain, _targets(db, {"domain": domain, "localpart": localpart})) for localpart, domain in rows)
+
+
+def _get_settings(db: Database, _query: q.GetSettings) -> q.SettingsAnswer:
+    version = db.one(state.GET_META, {"counter": "settings"})
+    return q.SettingsAnswer(version[0] if version else 0, dict(db.all(state.LIST_SETTINGS)))
+
+
+# ---------------------------------------------------------------- mailboxes and messages
+
+
+def _list_mailboxes(db: Database, query: q.ListMailboxes) -> q.MailboxesAnswer:
+    key = {"account": query.account}
+    return q.MailboxesAnswer(
+        tuple(q.MailboxRow(*row) for row in db.all(mailboxes.LIST_MAILBOXES, key)),
+        tuple(q.SubscriptionRow(*row) for row in db.all(mailboxes.SUBSCRIPTIONS, key)),
+    )
+
+
+def _get_mailbox(db: Database, query: q.GetMailbox) -> q.MailboxRow | None:
+    row = db.one(mailboxes.GET_MAILBOX, {"account": query.account, "mailbox": query.mailbox})
+    return q.MailboxRow(*row) if row else None
+
+
+def _list_placements(db: Database, query: q.ListPlacements) -> tuple[PlacementRow, ...]:
+    rows = min(query.limit, limits.ROWS)
+    found = db.all(mailboxes.PLACEMENTS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
+    return tuple(map(placement_row, found))
+
+
+def _list_changes(db: Database, query: q.ListChanges) -> q.ChangesAnswer | None:
+    """Give changes in the order of their modseqs, cut at a whole modseq, so that `upto` is a place from which to ask again."""
+    box = db.one(mailboxes.MAILBOX_STATE, {"account": query.account, "mailbox": query.mailbox})
+    if box is None:
+        return None
+    highest: int = box[2]
+    changed, upto = _up_to_a_whole_modseq(db, mailboxes.CHANGED_SINCE, query, highest)
+    gone, upto = _up_to_a_whole_modseq(db, mailboxes.VANISHED_SINCE, query, upto)
+    changed = list(takewhile(lambda row: row[0] <= upto, changed))
+    rows = tuple(placement_row((uid, flags, keywords, modseq)) for modseq, uid, flags, keywords in changed)
+    return q.ChangesAnswer(rows, tuple(uid for _modseq, uid in gone), highest, upto, upto < highest)
+
+
+def _up_to_a_whole_modseq(db: Database, statement: Statement, query: q.ListChanges, upto: int) -> tuple[list[Row], int]:
+    key = {"mailbox": query.mailbox, "since": query.modseq, "upto": upto}
+    limit = max(1, min(query.limit, limits.ROWS))
+    rows = db.all(statement, key | {"rows": limit + 1})
+    if len(rows) <= limit:
+        return rows, upto
+    last = rows[-1][0]
+    whole = [row for row in rows if row[0] < last]
+    if whole:
+        return whole, last - 1
+    # One change touched more rows than a page holds: all of it, or none could ever be told.
+    return db.all(statement, key | {"upto": last, "rows": _ALL}), last
+
+
+def _get_messages(db: Database, query: q.GetMessages) -> tuple[q.MessageRow, ...]:
+    if len(query.uids) > limits.ROWS:
+        raise LocalProtocolError(f"{len(query.uids)} messages in one query")
+    statement = messages.MESSAGES_IN[query.prefix, query.summary]
+    wanted = frozenset(query.uids)
+    return tuple(
+        q.MessageRow(*row)
+        for first, last in ranges(query.uids)
+        for row in db.all(statement, {"account": query.account, "mailbox": query.mailbox, "first": first, "last": last})
+        if row[0] in wanted
+    )
+
+
+def _message_sizes(db: Database, query: q.MessageSizes) -> tuple[tuple[int, int, float], ...]:
+    rows = min(query.limit, limits.ROWS)
+    return tuple(db.all(messages.SIZES_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows}))
+
+
+def _get_content(db: Database, query: q.GetContent) -> q.ContentRow | None:
+    row = db.one(messages.GET_CONTENT, {"id": query.content})
+    return q.ContentRow(*row) if row else None
+
+
+def _old_covers(db: Database, query: q.OldCovers) -> tuple[q.MessageRow, ...]:
+    rows = min(query.limit, limits.ROWS)
+    return tuple(q.MessageRow(*row) for row in db.all(messages.OLD_COVERS, {"account": query.account, "rows": rows}))
+
+
+# ---------------------------------------------------------------- queue and state
+
+
+def _count_queue(db: Database, _query: q.CountQueue) -> q.QueueCounts:
+    row = db.one(queue.COUNT_QUEUE)
+    return q.QueueCounts(*row) if row else q.QueueCounts(0, 0, 0.0)
+
+
+def _get_ledger(db: Database, query: q.GetLedger) -> tuple[q.LedgerRow, ...]:
+    return tuple(q.LedgerRow(*row) for row in db.all(state.LEDGER_SINCE, {"since": query.day}))
+
+
+def _list_recorded(db: Database, query: q.ListRecorded) -> tuple[q.ChangeRow, ...]:
+    return tuple(q.ChangeRow(*row) for row in db.all(state.LIST_CHANGES, {"rows": min(query.limit, limits.ROWS)}))
+
+
+def _list_journal(db: Database, query: q.ListJournal) -> tuple[q.JournalRow, ...]:
+    return tuple(q.JournalRow(*row) for row in db.all(state.LIST_JOURNAL, {"rows": min(query.limit, limits.ROWS)}))
+
+
+_TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
+    q.LookupAddresses: _lookup_addresses,
+    q.ListDomains: _list_domains,
+    q.ListAccounts: _list_accounts,
+    q.ListAliases: _list_aliases,
+    q.GetSettings: _get_settings,
+    q.ListMailboxes: _list_mailboxes,
+    q.GetMailbox: _get_mailbox,
+    q.ListPlacements: _list_placements,
+    q.ListChanges: _list_changes,
+    q.GetMessages: _get_messages,
+    q.MessageSizes: _message_sizes,
+    q.GetContent: _get_content,
+    q.OldCovers: _old_covers,
+    q.CountQueue: _count_queue,
+    q.GetLedger: _get_ledger,
+    q.ListRecorded: _list_recorded,
+    q.ListJournal: _list_journal,
+}
+
+
+def answer(db: Database, query: q.Query[Any]) -> Any:  # noqa: ANN401  the query names its result type
+    """Answer a query that needs no key."""
+    function = _TABLE.get(type(query))
+    if function is None:
+        raise LocalProtocolError(f"no such query: {type(query).__name__}")
+    return function(db, query)
+
+
+# ---------------------------------------------------------------- what needs the Vault
+
+
+class Keys(NamedTuple):
+    """What the `store` role answers with besides the database."""
+
+    vault: Vault
+    store: KeyStore
+
+
+def _fetch_login(db: Database, keys: Keys, query: q.FetchLogin) -> q.LoginFacts | None:
+    row = db.one(directory.FIND_ACCOUNT, {"domain": query.domain, "localpart": query.localpart})
+    if row is None:
+        return None
+    account = q.AccountRow(*row)
+    key = {"account": account.id}
+    credentials = tuple(
+        (kind, keys.vault.open_credential(account.id, credential_id, sealed)) for credential_id, kind, _label, sealed in db.all(directory.CREDENTIALS, key)
+    )
+    return q.LoginFacts(account, credentials, tuple(granted[0] for granted in db.all(directory.GRANTS, key)))
+
+
+def _get_queue_keys(db: Database, keys: Keys, query: q.GetQueueKeys) -> q.QueueKeys:
+    row = db.one(state.GET_SECRET, {"secret": QUEUE_SECRET})
+    if row is None:
+        raise StoreUnavailableError("the queue has no keys")
+    public, wrapped = row
+    return q.QueueKeys(public, keys.vault.open_queue_keys(wrapped) if query.private else b"")
+
+
+def _get_database_key(_db: Database, keys: Keys, _query: q.GetDatabaseKey) -> q.DatabaseKey:
+    return q.DatabaseKey(keys.vault.database_key("mail"))
+
+
+_AT_STORE: Final[dict[type, Callable[[Database, Keys, Any], Any]]] = {
+    q.FetchLogin: _fetch_login,
+    q.GetQueueKeys: _get_queue_keys,
+    q.GetDatabaseKey: _get_database_key,
+}
+
+
+def answer_at_store(db: Database, keys: Keys, query: q.Query[Any]) -> Any:  # noqa: ANN401  the query names its result type
+    """Answer any query; raises what `answer` raises, and SealBrokenError for a damaged key."""
+    function = _AT_STORE.get(type(query))
+    return answer(db, query) if function is None else function(db, keys, query)

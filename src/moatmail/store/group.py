@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group commit: all operations that arrive during one sync share the next one.
+
+Obeys RFC 5321 §6.1: an answer is given only after the commit of its batch has returned.
+Must never know what an operation does.
+
+Statements run on the loop and only the commit (encryption of the pages, write, sync) in a thread: while it waits for the disk, the loop
+gathers the next batch. The loop belongs to the `store` role, which has nothing else to do; running the statements in the thread too costs
+a quarter more, for the two then pass the interpreter's lock to and fro.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from moatmail.core.errors import StoreUnavailableError
+from moatmail.core.limits import store as limits
+from moatmail.store.apply.work import Hints
+from moatmail.store.operations import Accept, Append, Operation, SettleSpool
+from moatmail.store.sqlite import translate
+from moatmail.store.writer import Asked, Outcome, Writer
+
+R = TypeVar("R")
+_Waiting = tuple[Asked, "asyncio.Future[Any]"]
+
+
+class _Thread:
+    """One thread that does one thing after another."""
+
+    def __init__(self) -> None:
+        """Start it."""
+        self._things: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread.start()
+
+    def do(self, thing: Callable[[], None]) -> None:
+        """Have something done after all before it."""
+        self._things.put(thing)
+
+    def stop(self) -> None:
+        """Do what was asked for, then end."""
+        self._things.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (thing := self._things.get()) is not None:
+            thing()
+
+
+class GroupCommit:
+    """Takes operations on the loop, and answers each after the commit that made it durable."""
+
+    def __init__(self, writer: Writer, tell: Callable[[Hints], None], lost: Callable[[], None]) -> None:
+        """Take the writer; `tell` gets the hints of each commit, `lost` is called once when the database cannot be reached any more."""
+        self._writer = writer
+        self._tell = tell
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._thread = _Thread()
+        self._waiting: deque[_Waiting] = deque()
+        self._at_work = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.commits = 0
+
+    async def write(self, operation: Operation[R], asker: str) -> R:
+        """Do an operation; returns after its commit, raises what the operation says."""
+        if self._closed:
+            raise StoreUnavailableError("the store is closing")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.append((Asked(operation, asker), future))
+        if not self._at_work:
+            self._at_work = True
+            self._idle.clear()
+            # Not at once: what else arrives in this turn of the loop shall be in the same batch.
+            self._loop.call_soon(self._start)
+        answer: R = await future
+        return answer
+
+    async def close(self) -> None:
+        """Finish what was asked for, then close the writer."""
+        self._closed = True
+        await self._idle.wait()
+        self._thread.stop()
+        self._writer.close()
+
+    # ---------------------------------------------------------------- one batch
+
+    def _start(self) -> None:
+        batch = self._take()
+        asked = [one for one, _future in batch]
+        try:
+            outcomes = self._writer.prepare(asked)
+        except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
+            self._finish(batch, [Outcome(None, translate(error))] * len(batch), None)
+            return
+        self._thread.do(lambda: self._commit(batch, asked, outcomes))
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        octets = 0
+        while self._waiting and len(batch) < limits.BATCH_OPERATIONS and octets < limits.BATCH_OCTETS:
+            one = self._waiting.popleft()
+            octets += _octets(one[0].operation)
+            batch.append(one)
+        return batch
+
+    def _commit(self, batch: list[_Waiting], asked: list[Asked], outcomes: list[Outcome]) -> None:
+        hints = None
+        try:
+            outcomes, hints = self._writer.commit(asked, outcomes)
+        except Exception as error:  # noqa: BLE001  whatever it is, callers must hear of it
+            outcomes = [Outcome(None, translate(error))] * len(batch)
+        self._loop.call_soon_threadsafe(self._finish, batch, outcomes, hints)
+
+    def _finish(self, batch: list[_Waiting], outcomes: list[Outcome], hints: Hints | None) -> None:
+        for (_asked, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                # Its caller went away; what was done stays done.
+                continue
+            if outcome.error is None:
+                future.set_result(outcome.answer)
+            else:
+                future.set_exception(outcome.error)
+        if hints is not None:
+            self.commits += 1
+            self._tell(hints)
+        if self._writer.fatal:
+            self._lost()
+        if self._waiting:
+            self._start()
+            return
+        if self._writer.has_leisure_work:
+            self._thread.do(self._writer.use_leisure)
+        self._at_work = False
+        self._idle.set()
+
+
+def _octets(operation: Operation[Any]) -> int:
+    if isinstance(operation, (Accept, Append, SettleSpool)):
+        return sum(len(content.blob or b"") for content in operation.contents)
+    return 0

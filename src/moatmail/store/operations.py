@@ -1,0 +1,526 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every change the store knows, as plain structs of ids, numbers, addresses and opaque octets; each names its result type.
+
+Obeys RFC 5321 §6.1 (nothing is acknowledged before it is durable), RFC 3501 §2.3.1.1 (UIDs are given in the delivering transaction),
+RFC 7162 §3.1 (modification sequences).
+Must never know plain text of a person: what was written comes sealed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+R = TypeVar("R")
+
+INBOX = "inbox"
+"""The special use of the one mailbox that every account has (RFC 3501 §5.1); other uses are those of RFC 6154 without backslash, lower case."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A plain row that travels inside an operation, a query or a result."""
+
+
+class Operation(msgspec.Struct, Generic[R], frozen=True, array_like=True, gc=False, tag=True):
+    """A change, done whole or not at all.
+
+    `result` is the type of the answer. `once` names the field with the id (16 octets) under which the store remembers the answer for
+    10 minutes, so that the same operation sent again answers instead of acting twice; empty where repetition is harmless by itself.
+    """
+
+    result: ClassVar[Any] = type(None)
+    once: ClassVar[str] = ""
+
+
+# ---------------------------------------------------------------- content and messages
+
+
+class NewContent(Record, frozen=True):
+    """Sealed content: `size` of the plain octets; `blob` inline (<= 128 KiB), else None and the file named by `id` was synced before."""
+
+    id: bytes
+    size: int
+    blob: bytes | None
+
+
+class NewMessage(Record, frozen=True):
+    """One account's copy: the cover over its two keys, sealed prefix and summary, size as its owner sees it."""
+
+    id: bytes
+    account: int
+    content: bytes
+    cover: bytes
+    prefix: bytes
+    summary: bytes
+    size: int
+    received_at: float
+
+
+class Delivery(Record, frozen=True):
+    """A message put into a mailbox: by number, or by special use (`INBOX`, "junk" ...) where `mailbox` is 0."""
+
+    message: NewMessage
+    mailbox: int = 0
+    special_use: str = INBOX
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+
+
+class NewSpool(Record, frozen=True):
+    """A queue entry: content key and envelope sealed to the queue's public half; one `spool_recipient` row per envelope recipient.
+
+    `due` gives each recipient's first attempt in epoch seconds; `kind` is "submitted", "relayed" or "generated".
+    """
+
+    id: bytes
+    content: bytes
+    sealed_key: bytes
+    sealed_envelope: bytes
+    arrived_at: float
+    due: tuple[float, ...]
+    kind: str = "submitted"
+    sealed_prefix: bytes = b""
+
+
+class Placed(Record, frozen=True):
+    """Where a message went: mailbox, UID, modification sequence, UIDVALIDITY."""
+
+    mailbox: int
+    uid: int
+    modseq: int
+    uidvalidity: int
+
+
+class Accept(Operation[tuple[Placed, ...]], frozen=True):
+    """Take over mail: contents, local deliveries and queue entries in one transaction; quota is checked inside it.
+
+    Repeatable: entries whose ids exist answer as if just done. Raises OverQuotaError, NotFoundError (account or mailbox gone).
+    """
+
+    result: ClassVar[Any] = tuple[Placed, ...]
+
+    contents: tuple[NewContent, ...]
+    deliveries: tuple[Delivery, ...] = ()
+    spools: tuple[NewSpool, ...] = ()
+    decision: Decision | None = None
+
+
+class Decision(Record, frozen=True):
+    """A kept decision: open facts (ids, addresses of the envelope, numbers), sealed evidence, settings version, disposition words."""
+
+    id: bytes
+    at: float
+    facts: dict[str, str]
+    sealed_evidence: bytes
+    settings_version: int
+    verdict: str
+
+
+class Append(Operation[tuple[Placed, ...]], frozen=True):
+    """IMAP APPEND: one or several messages into one mailbox; `id` makes the repetition harmless for 10 minutes (RFC 3502: all or none)."""
+
+    result: ClassVar[Any] = tuple[Placed, ...]
+
+    once: ClassVar[str] = "id"
+
+    id: bytes
+    contents: tuple[NewContent, ...]
+    deliveries: tuple[Delivery, ...]
+
+
+class Copy(Operation["Copied"], frozen=True):
+    """Put the messages `uids` of `source` into `target` too (same account), flags and keywords kept."""
+
+    result: ClassVar[Any]  # Copied, set below
+
+    once: ClassVar[str] = "id"
+
+    id: bytes
+    account: int
+    source: int
+    target: int
+    uids: tuple[int, ...]
+
+
+class Move(Operation["Copied"], frozen=True):
+    """Copy and expunge in one transaction (RFC 6851)."""
+
+    result: ClassVar[Any]
+
+    once: ClassVar[str] = "id"
+
+    id: bytes
+    account: int
+    source: int
+    target: int
+    uids: tuple[int, ...]
+
+
+class Copied(Record, frozen=True):
+    """Answer to Copy and Move: which UIDs went where, in pairs, and the modseq of both sides."""
+
+    uidvalidity: int
+    source_uids: tuple[int, ...]
+    target_uids: tuple[int, ...]
+    target_modseq: int
+    source_modseq: int = 0
+
+
+class PlacementRow(Record, frozen=True):
+    """One message in a mailbox: UID, system flags as bits, keywords, modseq."""
+
+    uid: int
+    flags: int
+    keywords: tuple[str, ...]
+    modseq: int
+
+
+class StoreFlags(Operation["FlagsStored"], frozen=True):
+    r"""Change flags (RFC 3501 §6.4.6): `mode` "add", "remove" or "replace"; `unchanged_since` is 0 or the bound of RFC 7162 §3.1.3.
+
+    Bits: \Answered 1, \Flagged 2, \Deleted 4, \Seen 8, \Draft 16.
+    """
+
+    result: ClassVar[Any]
+
+    once: ClassVar[str] = "id"
+
+    id: bytes
+    account: int
+    mailbox: int
+    uids: tuple[int, ...]
+    mode: str
+    flags: int
+    keywords: tuple[str, ...] = ()
+    unchanged_since: int = -1
+
+
+class FlagsStored(Record, frozen=True):
+    """The rows after the change (also those that were so before: `modseq` unchanged), and UIDs that failed UNCHANGEDSINCE."""
+
+    rows: tuple[PlacementRow, ...]
+    failed: tuple[int, ...]
+    highestmodseq: int
+
+
+class Expunge(Operation["Expunged"], frozen=True):
+    r"""Remove placements that bear \Deleted (all of them when `uids` is None); a message without placements becomes recoverable.
+
+    Give `uids` in slices of some 500: an operation is one slice of the writer's work.
+    """
+
+    result: ClassVar[Any]
+    once: ClassVar[str] = "operation_id"
+
+    account: int
+    mailbox: int
+    uids: tuple[int, ...] | None
+    at: float
+    operation_id: bytes = b""
+
+
+class Expunged(Record, frozen=True):
+    """The UIDs that went, and the mailbox's HIGHESTMODSEQ after it."""
+
+    uids: tuple[int, ...]
+    highestmodseq: int
+
+
+class NewCover(Record, frozen=True):
+    """A message's new cover; taken only if the old one is still there."""
+
+    message: bytes
+    old: bytes
+    new: bytes
+
+
+class Rewrap(Operation[int], frozen=True):
+    """Replace 0x01 covers by 0x02 ones (at most 500); answers how many changed."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    covers: tuple[NewCover, ...]
+
+
+# ---------------------------------------------------------------- mailboxes
+
+
+class CreateMailbox(Operation[int], frozen=True):
+    """Make a mailbox; raises AlreadyExistsError. `tag` is the keyed hash of the name, `object_id` 16 octets (RFC 8474 MAILBOXID later)."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    object_id: bytes
+    sealed_name: bytes
+    tag: bytes
+    special_use: str | None = None
+
+
+class RenamedMailbox(Record, frozen=True):
+    """One mailbox of a rename: its number, sealed new name and tag."""
+
+    mailbox: int
+    sealed_name: bytes
+    tag: bytes
+
+
+class RenameMailboxes(Operation[None], frozen=True):
+    """Rename a mailbox and its inferiors in one transaction (RFC 3501 §6.3.5); raises AlreadyExistsError."""
+
+    account: int
+    renamed: tuple[RenamedMailbox, ...]
+
+
+class DeleteMailbox(Operation[None], frozen=True):
+    """Delete a mailbox and its placements; messages without another placement become recoverable. Raises NotFoundError."""
+
+    once: ClassVar[str] = "operation_id"
+
+    account: int
+    mailbox: int
+    at: float
+    operation_id: bytes = b""
+
+
+class Subscribe(Operation[None], frozen=True):
+    """Subscribe (or with `on` false unsubscribe) a name, whether it exists or not (RFC 3501 §6.3.6)."""
+
+    account: int
+    object_id: bytes
+    sealed_name: bytes
+    tag: bytes
+    on: bool
+
+
+# ---------------------------------------------------------------- accounts' keys
+
+
+class OpenAccount(Operation["OpenedKeys"], frozen=True):
+    """Hand out an account's keys to a role that serves it; journaled with `reason` and the asking role."""
+
+    result: ClassVar[Any]
+
+    account: int
+    reason: str
+    at: float
+
+
+class OpenedKeys(Record, frozen=True):
+    """An account's private half and mailbox key."""
+
+    private: bytes
+    mailbox_key: bytes
+
+
+# ---------------------------------------------------------------- queue
+
+
+class ClaimSpool(Operation["tuple[ClaimedSpool, ...]"], frozen=True):
+    """Lease entries that have recipients due at `now`, until `lease_until`; `owner` is (boot id, process start id) as one text."""
+
+    result: ClassVar[Any]
+    once: ClassVar[str] = "operation_id"
+
+    now: float
+    lease_until: float
+    owner: str
+    limit: int
+    operation_id: bytes = b""
+
+
+class SpoolRecipient(Record, frozen=True):
+    """One recipient of a queue entry: its place in the envelope, state "queued|delivered|bounced|relayed", attempts made."""
+
+    number: int
+    state: str
+    attempts: int
+    next_attempt: float
+
+
+class ClaimedSpool(Record, frozen=True):
+    """A leased queue entry with the recipients that are due."""
+
+    id: bytes
+    content: bytes
+    sealed_key: bytes
+    sealed_envelope: bytes
+    arrived_at: float
+    kind: str
+    due: tuple[SpoolRecipient, ...]
+    sealed_prefix: bytes = b""
+
+
+class RecipientOutcome(Record, frozen=True):
+    """What became of one recipient: `state` as above ("queued" = try again at `next_attempt`), the sealed last reply."""
+
+    number: int
+    state: str
+    next_attempt: float
+    sealed_reply: bytes = b""
+
+
+class ReleaseLeases(Operation[int], frozen=True):
+    """Free every lease that is not `owner`'s: role `back` says it at its start, because a lease dies with the process that had it."""
+
+    result: ClassVar[Any] = int
+
+    owner: str
+
+
+class SettleSpool(Operation[tuple[Placed, ...]], frozen=True):
+    """Write the outcome of attempts, with the local deliveries and the bounce that follow from them, in one transaction.
+
+    An entry whose recipients are all final goes, and its content with the last reference. Raises ConflictError when the lease is not `owner`'s.
+    """
+
+    result: ClassVar[Any] = tuple[Placed, ...]
+    once: ClassVar[str] = "operation_id"
+
+    id: bytes
+    owner: str
+    outcomes: tuple[RecipientOutcome, ...]
+    deliveries: tuple[Delivery, ...] = ()
+    contents: tuple[NewContent, ...] = ()
+    spools: tuple[NewSpool, ...] = ()
+    operation_id: bytes = b""
+
+
+# ---------------------------------------------------------------- directory and settings: items of one Change
+
+
+class AddDomain(Record, frozen=True, tag=True):
+    """A domain we are responsible for; `catch_all` is an address or None."""
+
+    name: str
+    catch_all: str | None = None
+
+
+class SetDomain(Record, frozen=True, tag=True):
+    """Change a domain's catch-all."""
+
+    name: str
+    catch_all: str | None
+
+
+class RemoveDomain(Record, frozen=True, tag=True):
+    """Remove a domain; refused (ConflictError) while accounts or aliases of it exist."""
+
+    name: str
+
+
+class Credential(Record, frozen=True):
+    """A credential in clear form of a *verifier* (never a password): `kind` "argon2id", "scram-sha-256"; sealed by `apply` through the Vault."""
+
+    kind: str
+    label: str
+    value: bytes
+
+
+class AddAccount(Record, frozen=True, tag=True):
+    """A new account with its primary address (localpart canonical, domain A-label); `apply` makes its keys and its six mailboxes."""
+
+    localpart: str
+    domain: str
+    credentials: tuple[Credential, ...]
+    quota_octets: int = 0
+
+
+class SetCredentials(Record, frozen=True, tag=True):
+    """Replace all credentials of one account (a new password)."""
+
+    address: str
+    credentials: tuple[Credential, ...]
+
+
+class SetAccount(Record, frozen=True, tag=True):
+    """Change an account's status ("active" or "frozen") and quota (0 = none)."""
+
+    address: str
+    status: str
+    quota_octets: int
+
+
+class RemoveAccount(Record, frozen=True, tag=True):
+    """Remove an account, its mail, and its keys: its mail is unreadable everywhere once the key store's backup is renewed."""
+
+    address: str
+
+
+class AddAlias(Record, frozen=True, tag=True):
+    """An alias: address to one or several targets."""
+
+    localpart: str
+    domain: str
+    targets: tuple[str, ...]
+
+
+class RemoveAlias(Record, frozen=True, tag=True):
+    """Remove an alias."""
+
+    address: str
+
+
+class Grant(Record, frozen=True, tag=True):
+    """Let an account author mail as `address` (or with `on` false no longer)."""
+
+    account: str
+    address: str
+    on: bool
+
+
+class SetSetting(Record, frozen=True, tag=True):
+    """Set a setting to a JSON value; None goes back to the default."""
+
+    key: str
+    value: str | None
+
+
+ChangeItem = AddDomain | SetDomain | RemoveDomain | AddAccount | SetCredentials | SetAccount | RemoveAccount | AddAlias | RemoveAlias | Grant | SetSetting
+
+
+class Change(Operation[int], frozen=True):
+    """An administrator's change, whole or not at all, recorded with who, door, when, before and after; answers the settings version."""
+
+    result: ClassVar[Any] = int
+    once: ClassVar[str] = "operation_id"
+
+    actor: str
+    door: str
+    at: float
+    items: tuple[ChangeItem, ...]
+    operation_id: bytes = b""
+
+
+# ---------------------------------------------------------------- housekeeping
+
+
+class EraseDue(Operation[int], frozen=True):
+    """Delete the keys and rows of messages recoverable until before `now`; unreferenced contents go; answers how many messages."""
+
+    result: ClassVar[Any] = int
+
+    now: float
+    limit: int = 500
+
+
+class TruncateWAL(Operation[None], frozen=True):
+    """Checkpoint and truncate the write-ahead log, so that erased pages do not linger in it."""
+
+
+class Journal(Operation[None], frozen=True):
+    """Write a journal entry (an asked right that was refused, an opened account ...)."""
+
+    at: float
+    who: str
+    what: str
+
+
+Copy.result = Copied
+Move.result = Copied
+StoreFlags.result = FlagsStored
+Expunge.result = Expunged
+OpenAccount.result = OpenedKeys
+ClaimSpool.result = tuple[ClaimedSpool, ...]

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements about mailboxes, subscriptions, placements and what vanished.
+
+Obeys RFC 3501 §2.3.1.1 (UIDs ascend and are never reused), RFC 7162 §3.1 (modification sequences ascend).
+Must never know names: they are sealed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+
+from moatmail.store.sql.schema import MAILBOX, MESSAGE, PLACEMENT, SUBSCRIPTION, VANISHED
+from moatmail.store.sql.statement import first, given, insert, insert_once, page, statement
+
+SEEN: Final = 8
+DELETED: Final = 4
+
+_b = MAILBOX.c
+_p = PLACEMENT.c
+_MINE = (_b.id == given("mailbox")) & (_b.account == given("account"))
+_ONE: ColumnElement[Any] = literal_column("1")
+
+
+def _plus(names: str) -> dict[str, Any]:
+    return {name: _b[name] + given(f"add_{name}") for name in names.split()}
+
+
+# ---- mailboxes ----
+_ROW = (
+    _b.id, _b.object_id, _b.sealed_name, _b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use, _b.messages, _b.unseen, _b.deleted, _b.octets,
+)  # fmt: skip
+ADD_MAILBOX = statement(
+    insert_once(MAILBOX, "account", "object_id", "sealed_name", "tag", "uidvalidity", "uidnext", "highestmodseq", "special_use").returning(_b.id)
+)
+FIND_BY_TAG = statement(select(_b.id, _b.object_id).where(_b.account == given("account"), _b.tag == given("tag")))
+LIST_MAILBOXES = statement(select(*_ROW).where(_b.account == given("account")).order_by(_b.id))
+GET_MAILBOX = statement(select(*_ROW).where(_MINE))
+MAILBOX_STATE = statement(select(_b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use).where(_MINE))
+RENAME = statement(update(MAILBOX).where(_MINE).values(sealed_name=given("new_name"), tag=given("new_tag")))
+REMOVE_MAILBOX = statement(delete(MAILBOX).where(_MINE))
+REMOVE_MAILBOXES = statement(delete(MAILBOX).where(_b.account == given("account")))
+
+# A delivery gives the next UID and modseq in one statement and learns them from it: two deliveries can never get the same.
+_NEXT = {
+    "uidnext": _b.uidnext + _ONE,
+    "highestmodseq": _b.highestmodseq + _ONE,
+    "messages": _b.messages + _ONE,
+    **_plus("unseen deleted octets"),
+}
+_GIVEN = (_b.id, _b.uidnext, _b.highestmodseq, _b.uidvalidity)
+NEXT_UID = statement(update(MAILBOX).where(_MINE).values(**_NEXT).returning(*_GIVEN))
+NEXT_UID_BY_USE = statement(update(MAILBOX).where(_b.account == given("account"), _b.special_use == given("special_use")).values(**_NEXT).returning(*_GIVEN))
+COUNT = statement(update(MAILBOX).where(_b.id == given("mailbox")).values(highestmodseq=given("modseq"), **_plus("uidnext messages unseen deleted octets")))
+
+# ---- subscriptions ----
+SUBSCRIBE = statement(insert_once(SUBSCRIPTION))
+UNSUBSCRIBE = statement(delete(SUBSCRIPTION).where(SUBSCRIPTION.c.account == given("account"), SUBSCRIPTION.c.tag == given("tag")))
+SUBSCRIPTIONS = statement(select(SUBSCRIPTION.c.object_id, SUBSCRIPTION.c.sealed_name, SUBSCRIPTION.c.tag).where(SUBSCRIPTION.c.account == given("account")))
+REMOVE_SUBSCRIPTIONS = statement(delete(SUBSCRIPTION).where(SUBSCRIPTION.c.account == given("account")))
+
+# ---- placements ----
+_RANGE = (_p.mailbox == given("mailbox")) & _p.uid.between(given("first"), given("last"))
+PLACE = statement(insert(PLACEMENT))
+PLACEMENTS_AFTER = statement(
+    page(
+        select(_p.uid, _p.flags, _p.keywords, _p.modseq)
+        .select_from(PLACEMENT.join(MAILBOX, _b.id == _p.mailbox))
+        .where(_MINE, _p.uid > given("after"))
+        .order_by(_p.uid)
+    )
+)
+PLACEMENTS_IN = statement(select(_p.uid, _p.flags, _p.keywords, _p.modseq).where(_RANGE).order_by(_p.uid))
+# Flags, size and message of a range: what copying and expunging need.
+PLACED_IN = statement(
+    select(_p.uid, _p.flags, _p.keywords, _p.message, MESSAGE.c.size)
+    .select_from(PLACEMENT.join(MESSAGE, MESSAGE.c.number == _p.message))
+    .where(_RANGE)
+    .order_by(_p.uid)
+)
+SET_FLAGS = statement(
+    update(PLACEMENT)
+    .where(_p.mailbox == given("of_mailbox"), _p.uid == given("of_uid"))
+    .values(flags=given("flags"), keywords=given("keywords"), modseq=given("modseq"))
+)
+UNPLACE = statement(delete(PLACEMENT).where(_p.mailbox == given("mailbox"), _p.uid == given("uid")))
+UNPLACE_ALL = statement(delete(PLACEMENT).where(_p.mailbox == given("mailbox")))
+IS_PLACED = statement(first(select(_ONE).where(_p.message == given("message"))))
+# "placement.message" by its index, once for a whole mailbox.
+CHANGED_SINCE = statement(
+    page(
+        select(_p.modseq, _p.uid, _p.flags, _p.keywords)
+        .where(_p.mailbox == given("mailbox"), _p.modseq > given("since"), _p.modseq <= given("upto"))
+        .order_by(_p.modseq, _p.uid)
+    )
+)
+PLACED_MESSAGE = statement(
+    first(
+        select(_p.mailbox, _p.uid, _p.modseq, _b.uidvalidity)
+        .select_from(MESSAGE.join(PLACEMENT, _p.message == MESSAGE.c.number).join(MAILBOX, _b.id == _p.mailbox))
+        .where(MESSAGE.c.id == given("id"))
+        .order_by(_p.mailbox, _p.uid)
+    )
+)
+
+# ---- vanished ----
+_v = VANISHED.c
+VANISH = statement(insert(VANISHED))
+VANISHED_SINCE = statement(
+    page(select(_v.modseq, _v.uid).where(_v.mailbox == given("mailbox"), _v.modseq > given("since"), _v.modseq <= given("upto")).order_by(_v.modseq, _v.uid))
+)
+FORGET_VANISHED = statement(delete(VANISHED).where(_v.mailbox == given("mailbox")))
+
+# ---- a whole mailbox goes ----
+_OTHER = PLACEMENT.alias("other")
+_ONLY_HERE = (
+    MESSAGE.c.number.in_(select(_p.message).where(_p.mailbox == given("mailbox")))
+    & ~select(_ONE).where(_OTHER.c.message == MESSAGE.c.number, _OTHER.c.mailbox != given("mailbox")).correlate(MESSAGE).exists()
+)
+OCTETS_ONLY_HERE = statement(select(func.coalesce(func.sum(MESSAGE.c.size), literal_column("0"))).where(_ONLY_HERE))
+RECOVERABLE_ONLY_HERE = statement(update(MESSAGE).where(_ONLY_HERE).values(erase_at=given("until")))

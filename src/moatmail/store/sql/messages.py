@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statements about messages and their contents.
+
+Obeys no RFC.
+Must never know keys or plain text: covers, prefixes, summaries and contents are sealed octets.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+
+from moatmail.store.sql.schema import CONTENT, MAILBOX, MESSAGE, PLACEMENT
+from moatmail.store.sql.statement import Statement, given, insert_once, page, statement
+
+_m = MESSAGE.c
+_p = PLACEMENT.c
+_EMPTY: ColumnElement[Any] = literal_column("x''")
+_ZERO: ColumnElement[Any] = literal_column("0")
+
+# ---- messages ----
+ADD_MESSAGE = statement(
+    insert_once(MESSAGE, "id", "account", "content", "size", "received_at", "cover_kind", "cover", "prefix", "summary").returning(_m.number)
+)
+_PLACED = PLACEMENT.join(MESSAGE, _m.number == _p.message)
+_OWN = PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox).join(MESSAGE, _m.number == _p.message)
+_MINE = (MAILBOX.c.id == given("mailbox")) & (MAILBOX.c.account == given("account"))
+
+
+def _reading(*, prefix: bool, summary: bool) -> Statement:
+    """Build the statement that reads a range of messages: columns not asked for are not read from their pages."""
+    return statement(
+        select(_p.uid, _m.id, _m.content, _m.cover, _m.prefix if prefix else _EMPTY, _m.summary if summary else _EMPTY, _m.size, _m.received_at, _p.saved_at)
+        .select_from(_OWN)
+        .where(_MINE, _p.uid.between(given("first"), given("last")))
+        .order_by(_p.uid)
+    )
+
+
+MESSAGES_IN = {(prefix, summary): _reading(prefix=prefix, summary=summary) for prefix in (False, True) for summary in (False, True)}
+SIZES_AFTER = statement(page(select(_p.uid, _m.size, _m.received_at).select_from(_OWN).where(_MINE, _p.uid > given("after")).order_by(_p.uid)))
+OLD_COVERS = statement(
+    page(
+        select(_ZERO, _m.id, _m.content, _m.cover, _EMPTY, _EMPTY, _m.size, _m.received_at, _ZERO).where(
+            _m.account == given("account"), _m.cover_kind == literal_column("1")
+        )
+    )
+)
+REWRAP = statement(
+    update(MESSAGE)
+    .where(_m.id == given("of_id"), _m.account == given("of_account"), _m.cover == given("old"))
+    .values(cover=given("new"), cover_kind=given("new_kind"))
+)
+MAKE_RECOVERABLE = statement(update(MESSAGE).where(_m.number == given("of_number")).values(erase_at=given("until")))
+DUE_FOR_ERASURE = statement(page(select(_m.number, _m.content).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
+ERASE_MESSAGE = statement(delete(MESSAGE).where(_m.number == given("number")))
+ACCOUNT_CONTENTS = statement(select(_m.content, func.count()).where(_m.account == given("account")).group_by(_m.content))
+ERASE_ACCOUNT_MESSAGES = statement(delete(MESSAGE).where(_m.account == given("account")))
+
+# ---- contents ----
+_c = CONTENT.c
+ADD_CONTENT = statement(insert_once(CONTENT))
+REFER = statement(update(CONTENT).where(_c.id == given("of_id")).values({"references": _c.references + given("more")}))
+# Erasing reads the count first: an UPDATE would write the whole content anew.
+CONTENT_STATE = statement(select(_c.references, _c.blob.is_(None)).where(_c.id == given("id")))
+ERASE_CONTENT = statement(delete(CONTENT).where(_c.id == given("id")))
+GET_CONTENT = statement(select(_c.size, _c.blob).where(_c.id == given("id")))
+FILES = statement(select(_c.id).where(_c.blob.is_(None)))
+HAS_CONTENT = statement(select(_c.size).where(_c.id == given("id")))

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only writing connection: applies a batch of operations in one transaction, commits it, and says what follows.
+
+Obeys RFC 5321 §6.1: nobody hears of success before the commit is on stable storage.
+Must never know who waits for an answer, or how many: that is `store.group`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from moatmail.core.errors import ConfigError, MoatmailError, StorageFullError, StoreUnavailableError
+from moatmail.core.events import Event
+from moatmail.core.limits import store as limits
+from moatmail.core.ports.clock import Clock
+from moatmail.core.ports.event_sink import EventSink
+from moatmail.core.ports.vault import Vault
+from moatmail.store import migrate
+from moatmail.store.answer import QUEUE_SECRET
+from moatmail.store.apply import table
+from moatmail.store.apply.work import Effects, Hints, Work
+from moatmail.store.content import ContentFiles
+from moatmail.store.keystore import KeyStoreFile
+from moatmail.store.operations import Decision, Operation
+from moatmail.store.sql import directory, messages, schema, state
+from moatmail.store.sql.statement import make_tables
+from moatmail.store.sqlite import Database, DatabaseError, Use, is_full, open_database, translate
+
+COUNTER_FILE: Final = "commits"
+SOFT_FILE: Final = "soft.sqlite"
+_LEDGER_COLUMNS: Final = ("accepted", "delivered", "queued", "relayed", "bounced")
+
+
+class Asked(NamedTuple):
+    """An operation and the role that asks for it."""
+
+    operation: Operation[Any]
+    asker: str
+
+
+class Outcome(NamedTuple):
+    """An operation's answer, or the error that its caller gets."""
+
+    answer: Any
+    error: MoatmailError | None = None
+
+
+class _BatchLostError(Exception):
+    """The transaction ended under an operation: its whole batch fails."""
+
+    def __init__(self, error: MoatmailError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Writer:
+    """Owns the databases of a data folder; `prepare` and `commit` may run in different threads, never at the same time."""
+
+    def __init__(self, folder: Path, vault: Vault, clock: Clock, sink: EventSink) -> None:
+        """Open the folder, bringing its schema up and sweeping what a crash left; raises ConfigError.
+
+        The caller holds the folder's `InstanceLock`. Raises ConfigError too when acknowledged commits are missing from the database.
+        """
+        self.folder = folder
+        self.vault = vault
+        self.fatal = False
+        self._clock = clock
+        self._sink = sink
+        self._key = vault.database_key("mail")
+        migrate.bring_up(folder, self._key)
+        self.keys = KeyStoreFile(folder, vault.database_key("keys"))
+        self._soft = open_database(folder / SOFT_FILE, vault.database_key("soft"), Use.SOFT)
+        self._soft.script(make_tables(schema.DECISION))
+        self.db: Database = open_database(folder / migrate.FILE, self._key, Use.WRITE)
+        self.contents = ContentFiles(folder)
+        self._counter = os.open(folder / COUNTER_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self._commits = self._check_commits()
+        self._effects = Effects()
+        self._pruned = 0.0
+        self._kept: list[Decision] = []
+        self._recover()
+
+    # ---------------------------------------------------------------- start
+
+    def _check_commits(self) -> int:
+        row = self.db.one(state.GET_META, {"counter": "commit"})
+        commits: int = row[0] if row else 0
+        written = os.pread(self._counter, 32, 0).strip()
+        acknowledged = int(written) if written.isdigit() else 0
+        if acknowledged > commits:
+            raise ConfigError(
+                f"{self.folder}: {acknowledged - commits} acknowledged commits are missing from the database "
+                f"(it ends at {commits}, {acknowledged} were acknowledged); put the missing files back, "
+                f"or remove {self.folder / COUNTER_FILE} to go on without them"
+            )
+        return commits
+
+    def _recover(self) -> None:
+        accounts = frozenset(row[0] for row in self.db.all(directory.LIST_ACCOUNT_IDS))
+        self.keys.sweep(accounts)
+        self.contents.drop_temporary()
+        if self.db.one(state.GET_SECRET, {"secret": QUEUE_SECRET}) is None:
+            made = self.vault.new_queue_keys()
+            self.db.run(state.PUT_SECRET, {"name": QUEUE_SECRET, "public": made.public, "wrapped": made.wrapped})
+
+    # ---------------------------------------------------------------- a batch
+
+    def prepare(self, batch: Sequence[Asked]) -> list[Outcome]:
+        """Apply a batch in a transaction that is left open for `commit`; one operation that fails is undone and fails alone."""
+        self._effects = Effects()
+        now = self._clock.now()
+        full = self._free_octets() < limits.FREE_OCTETS
+        try:
+            self.db.begin()
+            before = self.db.changes
+            outcomes = [self._refuse_growth() if full and type(asked.operation) in table.GROWING else self._apply(asked, now) for asked in batch]
+            if self.db.changes == before and not self._effects.truncate:
+                # Nothing to make durable: answer without a sync.
+                self.db.rollback()
+                return outcomes
+            self._close_accounts(now)
+        except _BatchLostError as lost:
+            return [Outcome(None, lost.error)] * len(batch)
+        except DatabaseError as error:
+            return self._lost(batch, error)
+        return outcomes
+
+    def commit(self, batch: Sequence[Asked], outcomes: list[Outcome]) -> tuple[list[Outcome], Hints | None]:
+        """Make a prepared batch durable; gives the outcomes that hold now, and the hints that follow. A failed sync fails all of the batch."""
+        effects, self._effects = self._effects, Effects()
+        if not self.db.in_transaction:
+            self._kept += effects.decisions
+            return outcomes, None
+        try:
+            if effects.new_keys:
+                self.keys.put(effects.new_keys)
+            self.db.commit()
+        except DatabaseError as error:
+            return self._lost(batch, error), None
+        self._commits += 1
+        os.pwrite(self._counter, b"%d\n" % self._commits, 0)
+        self._follow(effects)
+        return outcomes, effects.hints
+
+    def run(self, batch: Sequence[Asked]) -> tuple[list[Outcome], Hints | None]:
+        """Do both."""
+        return self.commit(batch, self.prepare(batch))
+
+    def _apply(self, asked: Asked, now: float) -> Outcome:
+        effects = Effects()
+        work = Work(self.db, self.vault, self.keys, now, effects, asked.asker)
+        self.db.save()
+        try:
+            answer = table.apply(work, asked.operation)
+        except (MoatmailError, DatabaseError) as error:
+            return self._undo(error)
+        except Exception as error:  # noqa: BLE001  the one place that catches the unexpected: one operation's fault must not stop all others
+            self._sink.emit(Event.of("store.fault", f"{type(asked.operation).__name__}: {error!r}", alert=True))
+            return self._undo(StoreUnavailableError(repr(error)))
+        self.db.keep()
+        self._effects.take(effects)
+        return Outcome(answer)
+
+    def _undo(self, error: Exception) -> Outcome:
+        translated = translate(error)
+        if not self.db.in_transaction:
+            # A full disk ends the transaction by itself.
+            raise _BatchLostError(translated) from error
+        self.db.undo()
+        return Outcome(None, translated)
+
+    @staticmethod
+    def _refuse_growth() -> Outcome:
+        return Outcome(None, StorageFullError("less free room on the disk than is kept for reading and deleting"))
+
+    def _free_octets(self) -> int:
+        status = os.statvfs(self.folder)
+        return status.f_bavail * status.f_frsize
+
+    def _close_accounts(self, now: float) -> None:
+        """Write what belongs to the transaction as a whole: the ledger, the commit's number, the end of old operations' memory."""
+        days = {day for day, _column in self._effects.ledger}
+        for day in days:
+            counts = {column: self._effects.ledger[day, column] for column in _LEDGER_COLUMNS}
+            if any(counts.values()):
+                self.db.run(state.ADD_TO_LEDGER, {"day": day, **counts})
+        if now - self._pruned > limits.PRUNE_EVERY:
+            self._pruned = now
+            self.db.run(state.FORGET_DONE, {"before": now - limits.OPERATION_KEPT})
+        self.db.run(state.SET_META, {"name": "commit", "value": self._commits + 1})
+
+    def _follow(self, effects: Effects) -> None:
+        if effects.gone_keys:
+            self.keys.drop(effects.gone_keys)
+        for content in effects.gone_files:
+            with contextlib.suppress(OSError):
+                self.contents.remove(content)
+        if effects.truncate:
+            with contextlib.suppress(DatabaseError):
+                self.db.checkpoint(truncate=True)
+        self._kept += effects.decisions
+
+    def _lost(self, batch: Sequence[Asked], error: Exception) -> list[Outcome]:
+        translated = translate(error)
+        self._sink.emit(Event.of("store.commit-failed", f"{len(batch)} operations failed: {error}", alert=True))
+        if is_full(error):
+            self.db.rollback()
+        else:
+            # A sync that failed tells nothing about what is on the disk: never again on this connection, and never a second one as a cure.
+            self._reopen()
+        return [Outcome(None, translated)] * len(batch)
+
+    def _reopen(self) -> None:
+        with contextlib.suppress(DatabaseError):
+            self.db.rollback()
+        with contextlib.suppress(DatabaseError):
+            self.db.close()
+        try:
+            self.db = open_database(self.folder / migrate.FILE, self._key, Use.WRITE)
+        except (MoatmailError, DatabaseError) as error:
+            self.fatal = True
+            self._sink.emit(Event.of("store.lost", f"the database cannot be opened again: {error}", alert=True))
+
+    # ---------------------------------------------------------------- beside the waiting
+
+    @property
+    def has_leisure_work(self) -> bool:
+        """Tell whether `use_leisure` has something to do."""
+        return bool(self._kept)
+
+    def use_leisure(self) -> None:
+        """Write soft state: decisions, which may be lost at a power cut and for which nobody waits."""
+        kept, self._kept = self._kept, []
+        try:
+            self._soft.begin()
+            self._soft.run_many(
+                state.ADD_DECISION,
+                [
+                    {
+                        "id": decision.id,
+                        "at": decision.at,
+                        "facts": msgspec.json.encode(decision.facts).decode(),
+                        "sealed_evidence": decision.sealed_evidence,
+                        "settings_version": decision.settings_version,
+                        "verdict": decision.verdict,
+                    }
+                    for decision in kept
+                ],
+            )
+            self._soft.commit()
+        except DatabaseError as error:
+            with contextlib.suppress(DatabaseError):
+                self._soft.rollback()
+            self._sink.emit(Event.of("store.soft-lost", f"{len(kept)} decisions could not be kept: {error}"))
+
+    def sweep_contents(self) -> int:
+        """Remove content files that no row names and that are older than a day; runs on a connection of its own, beside the writing."""
+        reader = self.reader()
+        try:
+            return self.contents.sweep(lambda content_id: reader.one(messages.HAS_CONTENT, {"id": content_id}) is not None, self._clock.now())
+        finally:
+            reader.close()
+
+    def reader(self) -> Database:
+        """Open a reading connection."""
+        return open_database(self.folder / migrate.FILE, self._key, Use.READ)
+
+    def decisions(self) -> int:
+        """Count the kept decisions."""
+        row = self._soft.one(state.COUNT_DECISIONS)
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Write what is left and close all files; the log goes into the database."""
+        if self._kept:
+            self.use_leisure()
+        for database in (self.db, self._soft):
+            with contextlib.suppress(DatabaseError):
+                database.close()
+        self.keys.close()
+        os.close(self._counter)
