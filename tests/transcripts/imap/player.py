@@ -16,7 +16,7 @@ it stores a message of up to 100,000 octets and says NO [OVERQUOTA] in the middl
 from __future__ import annotations
 
 import re
-from base64 import b64decode
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,7 +125,7 @@ class Application:
 
 
 def _plain(text: bytes) -> bool:
-    return text != b"=" and b64decode(text) == b"\0ann\0right"
+    return text == b64encode(b"\0ann\0right")
 
 
 class Player:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Final
 
 MONTHS: Final = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - the zone is kept beside it, so that the first and last years can be written
 _MONTH_NUMBER: Final = {name.lower(): number for number, name in enumerate(MONTHS, 1)}
 # RFC 3501 §9: date-day-fixed has two places, the first may be a space. Some clients send one digit only; nothing else can be meant.
 _DATE_TIME: Final = re.compile(rb" ?([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})")
@@ -58,7 +59,7 @@ def parse_date(text: bytes) -> date | None:
 
 def format_date_time(moment: ZonedMoment) -> bytes:
     """Write a date-time with its quotes and a day of two places (RFC 3501 §9, date-day-fixed)."""
-    local = datetime.fromtimestamp(moment.seconds, UTC) + timedelta(minutes=moment.offset)
+    local = _EPOCH + timedelta(seconds=moment.seconds, minutes=moment.offset)
     sign, minutes = (b"-", -moment.offset) if moment.offset < 0 else (b"+", moment.offset)
     head = b'"%2d-%b-%04d %02d:%02d:%02d ' % (local.day, MONTHS[local.month - 1], local.year, local.hour, local.minute, local.second)
     return head + b'%b%02d%02d"' % (sign, minutes // 60, minutes % 60)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequence sets: read, resolved against a mailbox, written in the shortest form.
+
+Obeys RFC 3501 §9.
+Must never know a mailbox.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from moatmail.wire.imap.sequence import compact, parse
+
+RESOLVED = {
+    "one number": (b"3", 9, ((3, 3),)),
+    "a range backwards": (b"5:2", 9, ((2, 5),)),
+    "members in any order are merged": (b"5,1,2:4,9", 9, ((1, 5), (9, 9))),
+    "the star is the largest": (b"*", 9, ((9, 9),)),
+    "a range to the star": (b"7:*", 9, ((7, 9),)),
+    "a range beyond the star holds the largest": (b"12:*", 9, ((9, 12),)),
+    "a range from the star": (b"*:3", 9, ((3, 9),)),
+    "the star of an empty mailbox is nothing": (b"*,1:*", 0, ()),
+    "numbers stay in an empty mailbox": (b"4,1:*", 0, ((4, 4),)),
+}
+COMPACT = {
+    "nothing": ([], b""),
+    "one": ([5], b"5"),
+    "a run": ([1, 2, 3], b"1:3"),
+    "runs and singles": ([1, 2, 4, 6, 7], b"1:2,4,6:7"),
+    "an order that is not rising is kept": ([4, 5, 1], b"4:5,1"),
+}
+
+
+@pytest.mark.parametrize(("text", "largest", "wanted"), RESOLVED.values(), ids=RESOLVED.keys())
+def test_resolve(text: bytes, largest: int, wanted: tuple[tuple[int, int], ...]) -> None:
+    """A set becomes sorted, disjoint ranges."""
+    sequence = parse(text)
+    assert sequence is not None
+    assert sequence.resolve(largest) == wanted
+    assert bytes(sequence) == text
+
+
+@pytest.mark.parametrize("text", [b"", b"0", b"1,", b",1", b"1:2:3", b"1:0", b"01", b"4294967296", b"1 2", b"a", b"**", b"99999999999"])
+def test_no_set(text: bytes) -> None:
+    """What is no set is None."""
+    assert parse(text) is None
+
+
+def test_highest_is_the_highest_written() -> None:
+    """The star does not count."""
+    assert parse(b"3,8:*,5") is not None
+    for text, highest in ((b"3,8:*,5", 8), (b"*", 0)):
+        sequence = parse(text)
+        assert sequence is not None
+        assert sequence.highest == highest
+
+
+@pytest.mark.parametrize(("numbers", "text"), COMPACT.values(), ids=COMPACT.keys())
+def test_compact(numbers: list[int], text: bytes) -> None:
+    """Rising runs become ranges."""
+    assert compact(numbers) == text
