@@ -12,9 +12,9 @@ from typing import Generic, Protocol, TypeVar
 
 from moatmail.core.limits import net as limits
 from moatmail.core.transaction import TLSFacts
-from moatmail.net.stream import DeadlinePassedError, HandshakeFailedError, PeerGoneError, Stream
+from moatmail.net.stream import DeadlinePassedError, HandshakeFailedError, PeerGoneError, Stream, StreamError
 
-__all__ = ["Connection", "DeadlinePassedError", "Engine", "HandshakeFailedError", "PeerGoneError"]
+__all__ = ["Connection", "DeadlinePassedError", "Engine", "HandshakeFailedError", "PeerGoneError", "StreamError"]
 
 E = TypeVar("E")
 E_co = TypeVar("E_co", covariant=True)

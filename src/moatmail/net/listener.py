@@ -13,14 +13,13 @@ import resource
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 from moatmail.core.events import Event
 from moatmail.core.limits import net as limits
 from moatmail.core.ports.event_sink import EventSink
-from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
-
-_ORDINARY: Final = (PeerGoneError, DeadlinePassedError, HandshakeFailedError)
+from moatmail.net.drive import Connection, HandshakeFailedError, StreamError
 
 
 class Admission(Protocol):
@@ -41,31 +40,32 @@ class ServerTLS(Protocol):
         """Give the context for the next handshake."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a door meets its callers: its `name` in events, the `shed` octets sent when descriptors run short, `tls` if the handshake comes first."""
+
+    name: str = ""
+    shed: bytes = b""
+    tls: ServerTLS | None = None
+
+
 class Listener:
     """One door: its sockets, its sessions, its end."""
 
-    def __init__(  # noqa: PLR0913 - everything a door differs in
+    def __init__(
         self,
         sockets: Sequence[socket.socket],
         make_session: Callable[[Connection[Any]], Coroutine[Any, Any, None]],
         admission: Admission,
         events: EventSink,
-        *,
-        tls: ServerTLS | None = None,
-        shed: bytes = b"",
-        door: str = "",
+        terms: Terms,
     ) -> None:
-        """Accept on `sockets` and run `make_session(connection)` for each connection.
-
-        With `tls` the handshake comes first (implicit TLS). `shed` is the refusal sent when descriptors run short; `door` names us in events.
-        """
+        """Accept on `sockets`, which are bound, and run `make_session(connection)` for each connection that `admission` lets in."""
         self._sockets = sockets
         self._make_session = make_session
         self._admission = admission
         self._events = events
-        self._tls = tls
-        self._shed = shed
-        self._door = door
+        self._terms = terms
         self._read_buffer = memoryview(bytearray(limits.READ_BUFFER))
         self._connections: dict[Connection[Any], asyncio.Task[None]] = {}
         self._servers: list[asyncio.Server] = []
@@ -94,9 +94,9 @@ class Listener:
             return
         descriptor = transport.get_extra_info("socket").fileno()
         # The kernel gives the lowest free number, so a high one means that few are left.
-        refusal = self._shed if descriptor >= self._descriptor_limit else self._admission.admit(connection.peer_ip)
+        refusal = self._terms.shed if descriptor >= self._descriptor_limit else self._admission.admit(connection.peer_ip)
         if refusal is not None:
-            if self._tls is None and refusal:  # in clear on a TLS port it would only be noise
+            if self._terms.tls is None and refusal:  # in clear on a TLS port it would only be noise
                 transport.write(refusal)
             transport.close()
             return
@@ -112,12 +112,12 @@ class Listener:
     async def _run(self, connection: Connection[Any]) -> None:
         """Run one session to its end; the one place where the unexpected is caught."""
         try:
-            if self._tls is not None:
-                await connection.secure(self._tls.context)
+            if self._terms.tls is not None:
+                await connection.secure(self._terms.tls.context)
             await self._make_session(connection)
-        except _ORDINARY as error:
+        except StreamError as error:
             if isinstance(error, HandshakeFailedError):
-                self._events.emit(Event.of("tls.handshake-failed", str(error), door=self._door, peer=connection.peer_ip))
+                self._events.emit(Event.of("tls.handshake-failed", str(error), door=self._terms.name, peer=connection.peer_ip))
         except Exception as error:  # noqa: BLE001 - a fault of ours in one session must not take the others with it
             self._alert(connection, error)
             connection.abort()
@@ -138,7 +138,7 @@ class Listener:
                 "session.failed",
                 "a session ended by an unexpected error",
                 alert=True,
-                door=self._door,
+                door=self._terms.name,
                 peer=connection.peer_ip,
                 error=type(error).__name__,
                 place=place,

@@ -22,21 +22,24 @@ from moatmail.net import tls
 _CLOCK_GRAIN: Final = 0.001  # event loops count in milliseconds and may wake that much early
 
 
-class DeadlinePassedError(TemporaryError):
-    """The peer did not do its part in time."""
-
-    status = "4.4.2"
-    public = "timeout exceeded"
-
-
-class PeerGoneError(TemporaryError):
-    """The connection is over: the peer closed or reset it, or we aborted it."""
+class StreamError(TemporaryError):
+    """A connection ended in one of the ways that connections end; no fault of ours."""
 
     status = "4.4.2"
     public = "connection lost"
 
 
-class HandshakeFailedError(TemporaryError):
+class DeadlinePassedError(StreamError):
+    """The peer did not do its part in time."""
+
+    public = "timeout exceeded"
+
+
+class PeerGoneError(StreamError):
+    """The connection is over: the peer closed or reset it, or we aborted it."""
+
+
+class HandshakeFailedError(StreamError):
     """TLS could not be agreed on; the connection is of no use any more."""
 
     status = "4.7.5"
@@ -240,11 +243,11 @@ class Stream(asyncio.BufferedProtocol):
         record = self._record
         if record is None:
             if self._chunks:
-                return bytes(self._next_chunk())
+                return bytes(self._next_chunk(limits.FEED))
             return b"" if self._eof or self._lost else None
         while (data := record.read()) is None:
             if self._chunks:
-                record.receive(self._next_chunk())
+                record.receive(self._next_chunk(limits.SEALED_FEED))
             elif self._eof:
                 record.receive_eof()
             elif self._lost:
@@ -255,11 +258,11 @@ class Stream(asyncio.BufferedProtocol):
             self._send(out)
         return data
 
-    def _next_chunk(self) -> memoryview:
+    def _next_chunk(self, most: int) -> memoryview:
         chunk = self._chunks.popleft()
-        if len(chunk) > limits.FEED:
-            self._chunks.appendleft(chunk[limits.FEED :])
-            chunk = chunk[: limits.FEED]
+        if len(chunk) > most:
+            self._chunks.appendleft(chunk[most:])
+            chunk = chunk[:most]
         self._held -= len(chunk)
         if self._paused and self._held <= limits.INPUT_LOW:
             self._resume()
@@ -351,7 +354,7 @@ class Stream(asyncio.BufferedProtocol):
                     if self._eof or self._lost:
                         raise PeerGoneError("the peer left during the TLS handshake")
                     await self._sleep(deadline)
-                chunk = self._next_chunk()
+                chunk = self._next_chunk(limits.SEALED_FEED)
                 octets += len(chunk)
                 if octets > limits.HANDSHAKE_OCTETS:
                     raise HandshakeFailedError("the peer's part of the handshake is too long")

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from moatmail.core.events import Event
 from moatmail.net.drive import Connection
-from moatmail.net.listener import Listener
+from moatmail.net.listener import Listener, Terms
 from moatmail.net.tls import Certificate, CertificateSet
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -117,7 +117,7 @@ async def open_house(
     sockets = sockets or [socket.create_server(("127.0.0.1", 0))]
     port = sockets[0].getsockname()[1]
     events, door = Events(), door or OpenDoor()
-    listener = Listener(sockets, session, door, events, tls=tls, shed=shed, door="test")
+    listener = Listener(sockets, session, door, events, Terms("test", shed, tls))
     await listener.start()
     return House(listener, port, events, door)
 

@@ -21,6 +21,7 @@ OUTPUT_LOW: Final = 32 * 1024
 
 # ---- TLS ----
 RECORD: Final = 16 * 1024  # RFC 8446 §5.1: plaintext of a record; larger steps only leave larger buffers behind
+SEALED_FEED: Final = 8 * 1024  # octets given to the TLS layer at once: its buffer keeps the size of the largest (measured: 33 KiB a connection, not 44)
 HANDSHAKE_SECONDS: Final = 30.0  # for all of a handshake: two or three round trips
 HANDSHAKE_OCTETS: Final = 128 * 1024  # from the peer before it is done: no honest hello or client chain is longer
 
