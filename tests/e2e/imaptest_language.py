@@ -137,7 +137,7 @@ def _logical_line(lines: list[str], number: int) -> tuple[str, int]:
         if number == len(lines):
             raise ScriptError("a block does not end")
         content = ("\n" if raw else "\r\n").join(block)
-        line = f"{line[: -4 if raw else -3]}{{{len(content)}}}\r\n{content}{lines[number][3:]}"
+        line = f"{line[:-3]}{{{len(content)}}}\r\n{content}{lines[number][3:]}"
         number += 1
     return line, number
 

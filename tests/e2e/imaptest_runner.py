@@ -254,19 +254,19 @@ class _Play:
     def _match_untagged(self, rest: str, missing: list[Reply], link: Connection) -> None:
         got = tokenize(rest)
         numbers = {str(number): str(place) for number, place in enumerate(link.sequences) if place}
-        for reply in missing:
+        known = False
+        for reply in list(missing):  # one line may be all of several wanted ones: a server is free to join FETCH items
             learnt = match_reply(reply.args, got, self._variables | numbers)
             if learnt is None:
                 continue
+            known = True
             if reply.existence == "!":
                 self._outcome.failures.append(f"unwanted reply {rest[:200]!r}")
-                return
+                continue
             self._variables = {name: value for name, value in learnt.items() if not name.isdigit()}
             missing.remove(reply)
-            break
-        else:
-            if not self._script.ignore_extra:
-                self._outcome.failures.append(f"unexpected reply {rest[:200]!r}")
+        if not known and not self._script.ignore_extra:
+            self._outcome.failures.append(f"unexpected reply {rest[:200]!r}")
         if len(got) == 2 and str(got[1]).upper() == "EXPUNGE":
             gone = int(str(got[0]))
             link.sequences = [0 if place == gone else place - (place > gone) for place in link.sequences]
