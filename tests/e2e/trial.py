@@ -59,7 +59,7 @@ class Trial:
         facts = self.folder / "try.json"
         facts.unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **self.environment}
-        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)  # noqa: S603
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
         until = time.monotonic() + START_SECONDS
         while not facts.exists():

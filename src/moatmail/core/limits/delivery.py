@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits of delivery to remote hosts.
+
+Obeys RFC 5321 §4.5.3.2 (how long a client waits), §5.1 (how many hosts are tried).
+Must never know settings.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+REPLY_SECONDS: Final = 300.0
+"""Waiting for a greeting or the reply to a command (RFC 5321 §4.5.3.2.1 to §4.5.3.2.4)."""
+
+CONTENT_SECONDS: Final = 180.0
+"""Waiting for room to send the next piece of content (RFC 5321 §4.5.3.2.5)."""
+
+END_SECONDS: Final = 600.0
+"""Waiting for the reply to the final dot: giving up earlier sends twice (RFC 5321 §4.5.3.2.6)."""
+
+HANDSHAKE_SECONDS: Final = 60.0
+"""Waiting for a TLS handshake."""
+
+HOSTS_MAX: Final = 8
+"""Mail hosts of one domain that one attempt tries."""
+
+ADDRESSES_MAX: Final = 2
+"""Addresses of one host that one attempt tries (RFC 5321 §5.1: at least two in all)."""
+
+TRANSACTIONS_MAX: Final = 20
+"""Transactions of one message in one session, when a server takes few recipients at a time (452)."""
+
+WHOLE_CONTENT_MAX: Final = 1024 * 1024
+"""Content up to this size is opened once and kept for the attempt; larger content is opened as it is sent."""

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue against remote hosts of every temper: what is sent, retried, returned, and never returned."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from moatmail.core.address import Address
+from moatmail.core.envelope import Envelope, Notify, Recipient
+from moatmail.core.settings.mail import Mail
+from moatmail.delivery.manager import Manager, Ports
+from moatmail.mailqueue import spool
+from moatmail.net.connector import TCPConnector
+from moatmail.net.resolver_table import TableResolver, Zone
+from moatmail.store.queries import CountQueue
+from tests.house.indoors import Indoors, indoors
+from tests.unit.delivery.peer import peer
+
+ANN = Address("ann", "example.test")
+MESSAGE = b"From: ann@example.test\r\nSubject: to the far side\r\n\r\n.a dot, and gr\xc3\xbc\xc3\x9fe\r\n"
+TABLE: Zone = {
+    "faraway.test": {"MX": [[10, "mx1.faraway.test"], [20, "mx2.faraway.test"]]},
+    "mx1.faraway.test": {"A": ["127.0.0.1"]},
+    "mx2.faraway.test": {"A": ["127.0.0.2"]},
+    "implicit.test": {"A": ["127.0.0.1"]},
+    "null.test": {"MX": [[0, ""]]},
+    "mixed.test": {"MX": [[0, ""], [5, "mx1.faraway.test"]]},
+    "silent.test": {"MX": "SERVFAIL", "A": ["127.0.0.1"]},
+    "ourselves.test": {"MX": [[10, "mx.example.test"]]},
+}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
+    async with indoors(tmp_path) as one:
+        yield one
+
+
+class Queue:
+    """One house's queue, worked when a test says so."""
+
+    def __init__(self, house: Indoors, port: int, **settings: object) -> None:
+        self.house = house
+        mail = Mail()
+        self.mail = replace(mail, delivery=replace(mail.delivery, port=port, connect_seconds=2.0, **settings))  # type: ignore[arg-type]
+        ports = Ports(
+            house.store,
+            house.ports.files,
+            TableResolver(TABLE),
+            TCPConnector(),
+            house.clock,
+            random.Random(1),
+            house.ear,
+            "mx.example.test",
+            "me",
+            lambda: self.mail,
+        )
+        self.manager = Manager(ports)
+
+    async def put(self, *recipients: str, sender: Address | None = ANN, notify: Notify | None = None, content: bytes = MESSAGE) -> None:
+        rows = tuple(Recipient(Address(*one.split("@")), notify=notify) for one in recipients)
+        public = await self.house.ports.queue_key.get()
+        await spool.put(self.house.store, public, content, Envelope(sender, rows), self.house.clock.now())
+
+    async def work(self) -> None:
+        """Work until nothing is due."""
+        while await self.manager._work() == 0.0:
+            await asyncio.wait(self.manager._tasks)
+            for event in self.house.ear.named("queue.failed"):
+                raise AssertionError(event.text)
+
+    async def waiting(self) -> int:
+        return (await self.house.store.read(CountQueue())).recipients
+
+
+async def test_a_message_arrives_as_it_was_with_the_null_envelope_kept_apart(house: Indoors) -> None:
+    async with peer() as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        assert host.messages == [MESSAGE]
+        assert "MAIL FROM:<ann@example.test>" in host.commands[1]
+        assert await queue.waiting() == 0
+        assert await house.messages_of("ann@example.test") == []
+
+
+async def test_a_refused_recipient_is_returned_once_with_the_remote_words(house: Indoors) -> None:
+    async with peer({"RCPT": "550-5.1.1 nobody\n550 5.1.1 of that name"}) as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        await queue.work()
+        (notice,) = await house.messages_of("ann@example.test")
+        assert notice.startswith(b"Return-Path: <>\r\n")
+        assert b"Final-Recipient: rfc822; zoe@faraway.test" in notice
+        assert b"Status: 5.1.1" in notice
+        assert b"Remote-MTA: dns; mx1.faraway.test" in notice
+        assert b"of that name" in notice
+        assert b"Subject: to the far side" in notice
+        assert host.messages == []
+        assert await queue.waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("sender", "notify"),
+    [pytest.param(None, None, id="a null reverse-path is never answered"), pytest.param(ANN, Notify.NEVER, id="NOTIFY=NEVER is not answered")],
+)
+async def test_no_notice(house: Indoors, sender: Address | None, notify: Notify | None) -> None:
+    async with peer({"RCPT": "550 5.1.1 no"}) as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test", sender=sender, notify=notify)
+        await queue.work()
+        assert await queue.waiting() == 0
+        assert await house.messages_of("ann@example.test") == []
+
+
+async def test_a_temporary_refusal_waits_and_is_tried_again_and_given_up_after_five_days(house: Indoors) -> None:
+    async with peer({"RCPT": "451 4.7.1 greylisted"}) as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        assert (await queue.waiting(), host.connections) == (1, 1)
+        await queue.work()
+        assert host.connections == 1
+        house.clock.time += 140
+        await queue.work()
+        assert host.connections == 2
+        house.clock.time += 5 * 86400
+        await queue.work()
+        assert await queue.waiting() == 0
+        (notice,) = await house.messages_of("ann@example.test")
+        assert b"greylisted" in notice
+
+
+async def test_four_recipients_four_fates(house: Indoors) -> None:
+    answers: dict[str, str | list[str]] = {
+        "RCPT TO:<one@faraway.test>": "250 2.1.5 ok",
+        "RCPT TO:<two@faraway.test>": "550 5.1.1 no",
+        "RCPT TO:<three@faraway.test>": "450 4.2.1 busy",
+        "RCPT TO:<four@faraway.test>": ["452 4.5.3 too many", "250 2.1.5 ok"],
+    }
+    async with peer(answers) as host:
+        queue = Queue(house, host.port)
+        await queue.put("one@faraway.test", "two@faraway.test", "three@faraway.test", "four@faraway.test")
+        await queue.work()
+        assert len(host.messages) == 2
+        assert await queue.waiting() == 1
+        (notice,) = await house.messages_of("ann@example.test")
+        assert b"two@faraway.test" in notice
+        assert b"three@faraway.test" not in notice
+
+
+async def test_the_next_host_is_tried_when_the_first_is_away(house: Indoors) -> None:
+    async with peer(ip="127.0.0.2") as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        assert len(host.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "fate"),
+    [
+        pytest.param({"greeting": "554 no service here"}, "second", id="greeted with 554 the other host is asked"),
+        pytest.param({"greeting": "421 busy"}, "second", id="421 at the greeting means the other host"),
+        pytest.param({"MAIL": "421 4.3.2 going down"}, "second", id="421 at MAIL means the other host at once"),
+        pytest.param({"RCPT": "drop"}, "second", id="a lost connection means the other host"),
+        pytest.param({"RCPT": "550 5.1.1 no"}, "none", id="a verdict is a verdict: no other host is asked"),
+    ],
+)
+async def test_two_hosts(house: Indoors, first: dict[str, str | list[str]], fate: str) -> None:
+    async with peer(first) as one, peer(port=one.port, ip="127.0.0.2") as two:
+        queue = Queue(house, one.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        assert len(two.messages) == (1 if fate == "second" else 0)
+
+
+async def test_hosts_that_all_greet_with_554_return_the_mail_at_once(house: Indoors) -> None:
+    refusing: dict[str, str | list[str]] = {"greeting": "554 5.3.2 this machine takes no mail"}
+    async with peer(refusing) as one, peer(dict(refusing), port=one.port, ip="127.0.0.2"):
+        queue = Queue(house, one.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        (notice,) = await house.messages_of("ann@example.test")
+        assert b"this machine takes no mail" in notice
+
+
+@pytest.mark.parametrize(
+    ("domain", "status"),
+    [
+        pytest.param("null.test", b"5.1.10", id="a null MX bounces at once"),
+        pytest.param("nowhere.test", b"5.1.2", id="a domain that does not exist bounces at once"),
+        pytest.param("ourselves.test", b"5.4.6", id="a domain that points to us and is not ours bounces"),
+    ],
+)
+async def test_no_route(house: Indoors, domain: str, status: bytes) -> None:
+    queue = Queue(house, 9)
+    await queue.put(f"zoe@{domain}")
+    await queue.work()
+    (notice,) = await house.messages_of("ann@example.test")
+    assert b"Status: " + status in notice
+
+
+async def test_a_dns_failure_is_tried_again_and_never_falls_back_to_the_address(house: Indoors) -> None:
+    async with peer() as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@silent.test")
+        await queue.work()
+        assert (await queue.waiting(), host.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("domain", ["implicit.test", "mixed.test"])
+async def test_routes_that_work(house: Indoors, domain: str) -> None:
+    async with peer() as host:
+        queue = Queue(house, host.port)
+        await queue.put(f"zoe@{domain}")
+        await queue.work()
+        assert len(host.messages) == 1
+
+
+async def test_generated_mail_to_one_of_us_is_delivered_here(house: Indoors) -> None:
+    queue = Queue(house, 9)
+    await queue.put("bob@example.test", sender=None)
+    await queue.work()
+    (kept,) = await house.messages_of("bob@example.test")
+    assert kept.endswith(MESSAGE)
+
+
+async def test_a_lost_connection_after_the_dot_sends_again_not_returns(house: Indoors) -> None:
+    async with peer({"dot": "drop"}) as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@implicit.test")
+        await queue.work()
+        assert await queue.waiting() == 1
+        assert await house.messages_of("ann@example.test") == []
+
+
+async def test_a_smart_host_takes_everything(house: Indoors) -> None:
+    async with peer() as host:
+        queue = Queue(house, 9, smart_host=f"127.0.0.1:{host.port}", smart_host_tls="none")
+        await queue.put("zoe@nowhere.test", "yan@faraway.test")
+        await queue.work()
+        assert len(host.messages) == 2

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mail from our users through the real submission door: who may send as whom, and what is completed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import smtplib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from moatmail.admin import accounts
+from moatmail.store.queries import CountQueue
+from tests.house.indoors import PASSWORD, Indoors, indoors
+
+T = TypeVar("T")
+
+MESSAGE = "From: ann@example.test\r\nTo: bob@example.test\r\nBcc: hidden@example.test,\r\n secret@example.test\r\nSubject: hello\r\n\r\nbody\r\n"
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
+    async with indoors(tmp_path) as one:
+        await one.open_door("submission")
+        yield one
+
+
+async def submit(house: Indoors, act: Callable[[smtplib.SMTP], T], user: str = "ann@example.test", secret: str = PASSWORD) -> T:
+    def run() -> T:
+        with smtplib.SMTP("127.0.0.1", house.doors["submission"], "client.test", timeout=20) as client:
+            client.starttls(context=ssl.create_default_context(cafile=str(house.ca)))
+            client.login(user, secret)
+            return act(client)
+
+    return await asyncio.to_thread(run)
+
+
+async def test_a_message_is_completed_and_its_blind_recipients_stay_blind(house: Indoors) -> None:
+    await submit(house, lambda client: client.sendmail("ann@example.test", ["bob@example.test"], MESSAGE))
+    (kept,) = await house.messages_of("bob@example.test")
+    assert b"bcc" not in kept.lower()
+    assert b"secret@example.test" not in kept
+    assert b"\r\nDate: " in kept
+    assert b"\r\nMessage-ID: <" in kept
+    assert b"with ESMTPSA" in kept
+    assert kept.endswith(b"Subject: hello\r\n\r\nbody\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sender", "author", "code"),
+    [
+        pytest.param("ann@example.test", "ann@example.test", 250, id="the own address"),
+        pytest.param("ann+news@example.test", "Ann <ann+news@example.test>", 250, id="a subaddress of the own one"),
+        pytest.param("ANN@example.test", "Ann@Example.Test", 250, id="the own address in other case"),
+        pytest.param("", "ann@example.test", 250, id="the null reverse-path of a reader's notification"),
+        pytest.param("bob@example.test", "ann@example.test", 550, id="another's reverse-path"),
+        pytest.param("ann@example.test", "bob@example.test", 550, id="another's From"),
+        pytest.param("ann@example.test", "ann@example.test, bob@example.test", 550, id="another beside the own in From"),
+        pytest.param("ann@example.test", "ann@example.test <bob@example.test>", 550, id="the own address as a display name"),
+        pytest.param("ann@example.test", "undisclosed:;", 550, id="a From without an address"),
+    ],
+)
+async def test_identity(house: Indoors, sender: str, author: str, code: int) -> None:
+    def act(client: smtplib.SMTP) -> int:
+        first, _ = client.mail(sender)
+        if first != 250:
+            return first
+        client.rcpt("bob@example.test")
+        return client.data(f"From: {author}\r\n\r\nx\r\n")[0]
+
+    assert await submit(house, act) == code
+
+
+async def test_a_grant_lets_an_account_author_as_another_address(house: Indoors) -> None:
+    await accounts.grant(house.desk, "ann@example.test", "team@example.test")
+    message = MESSAGE.replace("From: ann@", "From: team@")
+    await submit(house, lambda client: client.sendmail("team@example.test", ["bob@example.test"], message))
+    assert len(await house.messages_of("bob@example.test")) == 1
+
+
+async def test_mail_for_elsewhere_waits_in_the_queue_sealed(house: Indoors) -> None:
+    await submit(house, lambda client: client.sendmail("ann@example.test", ["zoe@faraway.test", "bob@example.test"], MESSAGE))
+    assert (await house.store.read(CountQueue())).recipients == 1
+    assert len(await house.messages_of("bob@example.test")) == 1
+    for path in (house.folder / "mail").glob("mail.sqlite*"):
+        assert b"faraway" not in path.read_bytes()
+
+
+async def test_a_wrong_password_is_refused_and_told(house: Indoors) -> None:
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        await submit(house, lambda _client: None, secret="wrong")
+    assert refused.value.smtp_code == 535
+    assert house.ear.named("login.failed")
+
+
+async def test_an_unknown_account_gets_the_same_answer(house: Indoors) -> None:
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        await submit(house, lambda _client: None, user="nobody@example.test")
+    assert refused.value.smtp_code == 535
+
+
+async def test_a_frozen_account_is_told_so_after_the_right_password_only(house: Indoors) -> None:
+    await accounts.set_state(house.desk, "ann@example.test", status="frozen")
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        await submit(house, lambda _client: None)
+    assert refused.value.smtp_code == 525
+    with pytest.raises(smtplib.SMTPAuthenticationError) as refused:
+        await submit(house, lambda _client: None, secret="wrong")
+    assert refused.value.smtp_code == 535
+
+
+async def test_nothing_is_taken_without_login(house: Indoors) -> None:
+    def run() -> int:
+        with smtplib.SMTP("127.0.0.1", house.doors["submission"], timeout=20) as client:
+            client.starttls(context=ssl.create_default_context(cafile=str(house.ca)))
+            client.ehlo()
+            return client.mail("ann@example.test")[0]
+
+    assert await asyncio.to_thread(run) == 530
+
+
+async def test_another_authorisation_identity_is_refused_the_own_is_fine(house: Indoors) -> None:
+    def run(authzid: str) -> int:
+        with smtplib.SMTP("127.0.0.1", house.doors["submission"], timeout=20) as client:
+            client.starttls(context=ssl.create_default_context(cafile=str(house.ca)))
+            client.ehlo()
+            proof = base64.b64encode(f"{authzid}\0ann@example.test\0{PASSWORD}".encode()).decode()
+            return client.docmd("AUTH", "PLAIN " + proof)[0]
+
+    assert await asyncio.to_thread(run, "ann@example.test") == 235
+    assert await asyncio.to_thread(run, "bob@example.test") == 535
