@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from moatmail.wire.smtp.events import Auth, Content, Data, End, Event, Helo, Mai
 from moatmail.wire.smtp.profile import Door, Profile, SessionLimits
 from moatmail.wire.smtp.server import SMTPServer
 
+DATA = Path(os.environ.get("MOATMAIL_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
 ACCOUNT, PASSWORD, OTHER = "alice@example.test", "correct horse", "bob@example.test"
 VERIFIER = sasl.scram_verifier(PASSWORD, b"0123456789abcdef", 4096)
 MECHANISMS = (sasl.SCRAM_PLUS, sasl.SCRAM, sasl.PLAIN, sasl.LOGIN)

@@ -2,16 +2,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.transcripts.smtp_player import Player, read, read_case
+from tests.transcripts.smtp_player import DATA, Player, read, read_case
 
 HERE = Path(__file__).parent / "smtp"
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("MOATMAIL_TEST_DATA") or ROOT.parent / "shared" / "data")
 CASES = DATA.parent / "cases" / "smtp"
 SMUGGLING = DATA / "smtp-smuggling" / "sequences.json"
 

@@ -152,7 +152,8 @@ def parse_literal(text: bytes) -> str:
             six = ipaddress.IPv6Address(inner[5:].decode("ascii"))
             if six.scope_id is not None:
                 raise DomainError("address literal with a zone")
-            return f"[IPv6:{six}]"
+            # RFC 4291 §2.2: one of its two forms for mapped addresses; Python changed its mind about which in 3.13.
+            return f"[IPv6:::ffff:{six.ipv4_mapped}]" if six.ipv4_mapped else f"[IPv6:{six}]"
         if b":" not in inner:
             return f"[{ipaddress.IPv4Address(inner.decode('ascii'))}]"
     except ipaddress.AddressValueError as error:

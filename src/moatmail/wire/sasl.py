@@ -388,10 +388,15 @@ def _scram_keys(password: str, salt: bytes, iterations: int) -> tuple[bytes, byt
 
 
 class ClientExchange(Protocol):
-    """One client exchange: `initial` is the initial response, then `respond` answers each challenge (both not yet base64)."""
+    """One client exchange by mechanism `name`: `initial` is the initial response, then `respond` answers each challenge (both not yet base64)."""
 
-    def initial(self) -> bytes:
-        """Give the initial response."""
+    @property
+    def name(self) -> bytes:
+        """Give the mechanism's name."""
+        ...
+
+    def initial(self) -> bytes | None:
+        """Give the initial response, None to send none."""
         ...
 
     def respond(self, challenge: bytes) -> bytes:
@@ -423,6 +428,30 @@ class PlainClient:
         if challenge:
             raise RemoteProtocolError("PLAIN has no challenge")
         return self._response
+
+    def finish(self) -> None:
+        """Believe the server: TLS vouches for it."""
+
+
+class LoginClient:
+    """LOGIN on the client's side (draft-murchison-sasl-login); only inside TLS, for servers that offer nothing better."""
+
+    __slots__ = ("_responses",)
+    name: Final = LOGIN
+
+    def __init__(self, authcid: str, password: str) -> None:
+        self._responses = [password.encode(), authcid.encode()]
+
+    def initial(self) -> bytes | None:
+        """Wait to be asked: some servers take no initial response here."""
+        return None
+
+    def respond(self, challenge: bytes) -> bytes:
+        """Give the name, then the password, whatever the words of the prompt."""
+        del challenge
+        if not self._responses:
+            raise RemoteProtocolError("LOGIN has two challenges")
+        return self._responses.pop()
 
     def finish(self) -> None:
         """Believe the server: TLS vouches for it."""
@@ -498,3 +527,18 @@ class ScramClient:
     def _over(self, challenge: bytes) -> bytes:
         del challenge
         raise RemoteProtocolError("challenge after the end of SCRAM")
+
+
+def choose(offered: tuple[str, ...], authcid: str, password: str, end_point: bytes | None) -> ClientExchange | None:
+    """Begin the strongest exchange that a server offers and we can do, None if there is none.
+
+    SCRAM first, because a false server learns no password from it (RFC 5802 §9); `end_point` as in ScramClient.
+    """
+    names = {name.encode("ascii", "replace") for name in offered}
+    if end_point is not None and SCRAM_PLUS in names:
+        return ScramClient(authcid, password, end_point=end_point)
+    if SCRAM in names:
+        return ScramClient(authcid, password, could_bind=end_point is not None)
+    if PLAIN in names:
+        return PlainClient(authcid, password)
+    return LoginClient(authcid, password) if LOGIN in names else None

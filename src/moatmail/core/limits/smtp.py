@@ -61,7 +61,3 @@ REMOTE_REPLY_LINE_MAX: Final = 2048
 REMOTE_REPLY_LINES_MAX: Final = 100
 REMOTE_REPLY_MAX: Final = 32 * 1024
 REMOTE_INPUT_MAX: Final = 256 * 1024
-# Text of a remote reply that is kept for the bounce and the log, lines of it.
-REMOTE_REPLY_KEPT_LINES: Final = 20
-# RFC 3030 §2: octets of one BDAT chunk that we send.
-CHUNK_SENT_MAX: Final = 256 * 1024

@@ -42,7 +42,7 @@ from moatmail.wire.smtp.states import ANY, FOREIGN, OPEN, QUIET, TRANSACTION, Co
 
 
 class SMTPServer:
-    """One session. Long, because the state machine is one thought; each step is short.
+    """One session. Larger than usual because a state machine is one thought; each step is short.
 
     Feed octets by `receive`, then call `next_event` until it gives None, answering each event whose `awaits` is true before the next
     call; then write `take_output()`, and close the connection if `closing`. Reading may pause while `wants_input` is false.
