@@ -58,6 +58,7 @@ _STATE_AFTER_OK: dict[type[events.Command], State] = {
     events.Logout: State.LOGOUT,
 }
 _CONTINUED = {events.Authenticate: Mode.SASL, events.AuthenticateResponse: Mode.SASL, events.Idle: Mode.IDLE}
+_AWAITING = frozenset((Mode.BUSY, Mode.APPEND_OFFERED))  # the application's turn
 _AUTHENTICATING = events.Login | events.Authenticate | events.AuthenticateResponse
 # Two commands may be longer than a stranger's other lines: RFC 2971 §3.3 (ID) and RFC 4959 §3 (an initial response).
 _LONG_LINES = {b"ID": limits.ID_LINE, b"AUTHENTICATE": limits.SASL_RESPONSE}
@@ -121,7 +122,9 @@ class IMAPServer:
 
     @property
     def wants_input(self) -> bool:
-        """Tell whether to read on from the connection: not while more than enough waits for a command that is at work."""
+        """Tell whether to read on from the connection: not while an answer is awaited and more than enough waits behind it."""
+        if self._mode not in _AWAITING:
+            return True  # the engine needs more to go on, whatever it holds
         return len(self._reader) < (limits.INPUT if self.state is not State.NOT_AUTHENTICATED else limits.LINE_BEFORE_LOGIN)
 
     @property
@@ -240,7 +243,7 @@ class IMAPServer:
 
     def _end_of_input(self) -> events.Event | None:
         """Tell the end once, when everything before it was served: a command at work is finished first."""
-        if self._told_end or self._mode in (Mode.BUSY, Mode.APPEND_OFFERED):
+        if self._told_end or self._mode in _AWAITING:
             return None
         if self._append is not None:
             self._close()

@@ -213,3 +213,16 @@ def test_an_append_refused_while_it_comes_needs_no_notice() -> None:
     server.receive(b"def\r\nb NOOP\r\n")
     assert command(server).tag == b"b"
     assert server.take_output() == b"a NO [OVERQUOTA] no room\r\n"
+
+
+def test_a_driver_that_heeds_wants_input_is_never_stuck() -> None:
+    """The longest thing a stranger may send, an ID of 30 full pairs, is longer than what may wait behind a command."""
+    server = engine()
+    pairs = b" ".join(b'"%030d" "%b"' % (number, b"v" * limits.ID_VALUE) for number in range(limits.ID_PAIRS))
+    data = b"a ID (" + pairs + b")\r\n"
+    for place in range(0, len(data), 1000):
+        assert server.wants_input
+        server.receive(data[place : place + 1000])
+        event = server.next_event()
+    assert isinstance(event, events.Id)
+    assert len(event.pairs or ()) == limits.ID_PAIRS
