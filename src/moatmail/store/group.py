@@ -32,10 +32,10 @@ _Waiting = tuple[Asked, "asyncio.Future[Any]"]
 class _Thread:
     """One thread that does one thing after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         """Start it."""
         self._things: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def do(self, thing: Callable[[], None]) -> None:
@@ -61,7 +61,9 @@ class GroupCommit:
         self._tell = tell
         self._lost = lost
         self._loop = asyncio.get_running_loop()
-        self._thread = _Thread()
+        self._thread = _Thread("commit")
+        self._beside = _Thread("beside")
+        self._beside_at_work = False
         self._waiting: deque[_Waiting] = deque()
         self._at_work = False
         self._closed = False
@@ -71,22 +73,28 @@ class GroupCommit:
 
     async def write(self, operation: Operation[R], asker: str) -> R:
         """Do an operation; returns after its commit, raises what the operation says."""
-        if self._closed:
-            raise StoreUnavailableError("the store is closing")
+        answer: R = await self.submit(operation, asker)
+        return answer
+
+    def submit(self, operation: Operation[Any], asker: str) -> asyncio.Future[Any]:
+        """Ask for an operation; the future is done after its commit."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StoreUnavailableError("the store is closing"))
+            return future
         self._waiting.append((Asked(operation, asker), future))
         if not self._at_work:
             self._at_work = True
             self._idle.clear()
             # Not at once: what else arrives in this turn of the loop shall be in the same batch.
             self._loop.call_soon(self._start)
-        answer: R = await future
-        return answer
+        return future
 
     async def close(self) -> None:
         """Finish what was asked for, then close the writer."""
         self._closed = True
         await self._idle.wait()
+        self._beside.stop()
         self._thread.stop()
         self._writer.close()
 
@@ -133,13 +141,20 @@ class GroupCommit:
             self._tell(hints)
         if self._writer.fatal:
             self._lost()
+        if self._writer.has_work_beside and not self._beside_at_work:
+            self._beside_at_work = True
+            self._beside.do(self._work_beside)
         if self._waiting:
             self._start()
             return
-        if self._writer.has_leisure_work:
-            self._thread.do(self._writer.use_leisure)
         self._at_work = False
         self._idle.set()
+
+    def _work_beside(self) -> None:
+        try:
+            self._writer.work_beside()
+        finally:
+            self._beside_at_work = False
 
 
 def _octets(operation: Operation[Any]) -> int:

@@ -17,11 +17,15 @@ from moatmail.core.errors import ConfigError
 FILE: Final = "lock"
 
 
+class FolderInUseError(ConfigError):
+    """Another process holds the folder: a server runs there, and is the way to its store."""
+
+
 class InstanceLock:
     """Held until `release` or the end of the process and of those that inherited it."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock, making the folder (0700) where it is missing; raises ConfigError with one line that says what to do."""
+        """Take the lock, making the folder (0700) where it is missing; raises FolderInUseError or ConfigError with one line that says what to do."""
         path = folder / FILE
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -33,7 +37,7 @@ class InstanceLock:
         except OSError:
             holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
-            raise ConfigError(f"{folder}: in use by another Moatmail (process {holder or 'unknown'}); stop it or give another folder") from None
+            raise FolderInUseError(f"{folder}: in use by another Moatmail (process {holder or 'unknown'}); stop it or give another folder") from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 

@@ -42,10 +42,6 @@ class LocalStore:
         """Do a change; it is durable when this returns."""
         return await self.group.write(operation, "store")
 
-    async def write_as(self, operation: Operation[R], asker: str) -> R:
-        """Do a change for another role."""
-        return await self.group.write(operation, asker)
-
     async def read(self, query: Query[R]) -> R:
         """Answer a question from the last committed state."""
         return self.answer(query)

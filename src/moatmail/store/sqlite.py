@@ -30,11 +30,12 @@ _KEY_SIZE: Final = 32
 
 
 class Use(Enum):
-    """What a connection is for: the one writer, a reader, or the writer of soft state, whose last seconds may be lost at a power cut."""
+    """What a connection is for: the one writer, a reader, soft state (whose last seconds may be lost at a power cut), moving the log beside the writer."""
 
     WRITE = "write"
     READ = "read"
     SOFT = "soft"
+    MOVE = "move"
 
 
 _PRAGMAS: Final[Mapping[Use, tuple[str, ...]]] = {
@@ -48,6 +49,7 @@ _PRAGMAS: Final[Mapping[Use, tuple[str, ...]]] = {
         f"wal_autocheckpoint={limits.WAL_PAGES_AT_MOST}",
     ),
     Use.READ: ("query_only=ON", f"cache_size=-{limits.READER_CACHE}"),
+    Use.MOVE: ("synchronous=FULL", "cache_size=-64", f"journal_size_limit={limits.WAL_KEPT}"),
     Use.SOFT: ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "cache_size=-512", "journal_size_limit=1048576"),
 }
 # Temporary structures stay in memory: sorting a mailbox must not write a person's data into a file.
@@ -168,6 +170,8 @@ def open_database(path: Path, key: bytes, use: Use) -> Database:
         # A raw key: SQLCipher derives nothing, which would cost 130 ms for each connection.
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
         connection.execute(f"PRAGMA cipher_page_size = {limits.PAGE_SIZE}")
+        # Today's processors have instructions for SHA-256: a page costs a third less than with the default, SHA-512.
+        connection.execute("PRAGMA cipher_hmac_algorithm = HMAC_SHA256")
         for pragma in (*_ALWAYS, *_PRAGMAS[use]):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("SELECT count(*) FROM sqlite_schema")

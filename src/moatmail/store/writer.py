@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,7 @@ from moatmail.store.sqlite import Database, DatabaseError, Use, is_full, open_da
 
 COUNTER_FILE: Final = "commits"
 SOFT_FILE: Final = "soft.sqlite"
+_LOOK_AT_LOG: Final = 32
 _LEDGER_COLUMNS: Final = ("accepted", "delivered", "queued", "relayed", "bounced")
 
 
@@ -83,7 +85,9 @@ class Writer:
         self._commits = self._check_commits()
         self._effects = Effects()
         self._pruned = 0.0
-        self._kept: list[Decision] = []
+        self._kept: deque[Decision] = deque()
+        self._mover: Database | None = None
+        self._log_pages = 0
         self._recover()
 
     # ---------------------------------------------------------------- start
@@ -145,6 +149,8 @@ class Writer:
             return self._lost(batch, error), None
         self._commits += 1
         os.pwrite(self._counter, b"%d\n" % self._commits, 0)
+        if self._commits % _LOOK_AT_LOG == 0:
+            self._log_pages = self.db.log_pages()
         self._follow(effects)
         return outcomes, effects.hints
 
@@ -230,13 +236,30 @@ class Writer:
     # ---------------------------------------------------------------- beside the waiting
 
     @property
-    def has_leisure_work(self) -> bool:
-        """Tell whether `use_leisure` has something to do."""
-        return bool(self._kept)
+    def has_work_beside(self) -> bool:
+        """Tell whether `work_beside` has something to do."""
+        return bool(self._kept) or self._log_pages >= limits.WAL_PAGES
 
-    def use_leisure(self) -> None:
-        """Write soft state: decisions, which may be lost at a power cut and for which nobody waits."""
-        kept, self._kept = self._kept, []
+    def work_beside(self) -> None:
+        """Do what nobody waits for, on connections of its own, while batches go on: keep decisions, move the log into the database."""
+        if self._kept:
+            self._keep_decisions()
+        if self._log_pages >= limits.WAL_PAGES:
+            self._log_pages = 0
+            self._move_log()
+
+    def _move_log(self) -> None:
+        try:
+            if self._mover is None:
+                self._mover = open_database(self.folder / migrate.FILE, self._key, Use.MOVE)
+            self._mover.checkpoint()
+        except (MoatmailError, DatabaseError) as error:
+            # The next commit tries again when the log has grown; the data are safe in the log.
+            self._sink.emit(Event.of("store.log-not-moved", f"the log could not be moved into the database: {error}", alert=True))
+
+    def _keep_decisions(self) -> None:
+        """Write soft state: it may be lost at a power cut."""
+        kept = [self._kept.popleft() for _ in range(len(self._kept))]
         try:
             self._soft.begin()
             self._soft.run_many(
@@ -279,9 +302,10 @@ class Writer:
     def close(self) -> None:
         """Write what is left and close all files; the log goes into the database."""
         if self._kept:
-            self.use_leisure()
-        for database in (self.db, self._soft):
-            with contextlib.suppress(DatabaseError):
-                database.close()
+            self._keep_decisions()
+        for database in (self._mover, self.db, self._soft):
+            if database is not None:
+                with contextlib.suppress(DatabaseError):
+                    database.close()
         self.keys.close()
         os.close(self._counter)

@@ -184,12 +184,12 @@ def _remove_account(work: Work, item: RemoveAccount) -> Record:
     account, _localpart, _domain_name, status, quota, *_ = _account(work, item.address)
     own = {"account": account}
     contents: Counter[bytes] = Counter(dict(work.db.all(messages.ACCOUNT_CONTENTS, own)))
+    work.db.run(messages.ERASE_ACCOUNT_MESSAGES, own)
     for (mailbox,) in work.db.all(directory.MAILBOX_IDS, own):
         here = {"mailbox": mailbox}
         work.db.run(mailboxes.UNPLACE_ALL, here)
         work.db.run(mailboxes.FORGET_VANISHED, here)
         work.effects.mailboxes[mailbox] = 0
-    work.db.run(messages.ERASE_ACCOUNT_MESSAGES, own)
     drop_references(work, contents)
     for statement in (
         mailboxes.REMOVE_MAILBOXES,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, or_, select, update
 
 from moatmail.store.sql.schema import CONTENT, MAILBOX, MESSAGE, PLACEMENT
 from moatmail.store.sql.statement import Statement, given, insert_once, page, statement
 
 _m = MESSAGE.c
 _p = PLACEMENT.c
+_OTHER = MESSAGE.alias("other")
 _EMPTY: ColumnElement[Any] = literal_column("x''")
 _ZERO: ColumnElement[Any] = literal_column("0")
 
@@ -55,8 +56,12 @@ REWRAP = statement(
 MAKE_RECOVERABLE = statement(update(MESSAGE).where(_m.number == given("of_number")).values(erase_at=given("until")))
 DUE_FOR_ERASURE = statement(page(select(_m.number, _m.content).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
 ERASE_MESSAGE = statement(delete(MESSAGE).where(_m.number == given("number")))
-ACCOUNT_CONTENTS = statement(select(_m.content, func.count()).where(_m.account == given("account")).group_by(_m.content))
-ERASE_ACCOUNT_MESSAGES = statement(delete(MESSAGE).where(_m.account == given("account")))
+_ERASED_WITH_ACCOUNT = or_(
+    _m.number.in_(select(_p.message).join(MAILBOX, MAILBOX.c.id == _p.mailbox).where(MAILBOX.c.account == given("account"))),
+    _m.number.in_(select(_OTHER.c.number).where(_OTHER.c.account == given("account"), _OTHER.c.erase_at.is_not(None))),
+)
+ACCOUNT_CONTENTS = statement(select(_m.content, func.count()).where(_ERASED_WITH_ACCOUNT).group_by(_m.content))
+ERASE_ACCOUNT_MESSAGES = statement(delete(MESSAGE).where(_ERASED_WITH_ACCOUNT))
 
 # ---- contents ----
 _c = CONTENT.c

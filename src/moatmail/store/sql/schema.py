@@ -129,7 +129,7 @@ MESSAGE = Table(
     METADATA,
     Column("number", NUMBER, primary_key=True),
     Column("id", LargeBinary(16), nullable=False),
-    Column("account", NUMBER, nullable=False, index=True),
+    Column("account", NUMBER, nullable=False),
     Column("content", LargeBinary(16), nullable=False),
     Column("size", NUMBER, nullable=False),
     Column("received_at", Float, nullable=False),
@@ -143,6 +143,13 @@ MESSAGE = Table(
     UniqueConstraint("id"),
 )
 OLD_COVER = Index("ix_message_old_cover", MESSAGE.c.account, sqlite_where=MESSAGE.c.cover_kind == 1, postgresql_where=MESSAGE.c.cover_kind == 1)
+# Placed messages of an account are found through its mailboxes, the others here: an index over all would cost each delivery a page.
+RECOVERABLE = Index(
+    "ix_message_recoverable",
+    MESSAGE.c.account,
+    sqlite_where=MESSAGE.c.erase_at.is_not(None),
+    postgresql_where=MESSAGE.c.erase_at.is_not(None),
+)
 ERASE_AT = Index("ix_message_erase_at", MESSAGE.c.erase_at, sqlite_where=MESSAGE.c.erase_at.is_not(None), postgresql_where=MESSAGE.c.erase_at.is_not(None))
 
 PLACEMENT = Table(

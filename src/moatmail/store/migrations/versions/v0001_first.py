@@ -158,7 +158,6 @@ def _messages() -> None:
         sa.PrimaryKeyConstraint("number", name="pk_message"),
         sa.UniqueConstraint("id", name="uq_message_id"),
     )
-    op.create_index("ix_message_account", "message", ["account"], unique=False)
     op.create_index(
         "ix_message_erase_at",
         "message",
@@ -169,6 +168,14 @@ def _messages() -> None:
     )
     op.create_index(
         "ix_message_old_cover", "message", ["account"], unique=False, sqlite_where=sa.text("cover_kind = 1"), postgresql_where=sa.text("cover_kind = 1")
+    )
+    op.create_index(
+        "ix_message_recoverable",
+        "message",
+        ["account"],
+        unique=False,
+        sqlite_where=sa.text("erase_at IS NOT NULL"),
+        postgresql_where=sa.text("erase_at IS NOT NULL"),
     )
     op.create_table(
         "content",

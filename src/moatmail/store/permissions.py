@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which role may ask the store for what: one literal table, role × operation.
+
+Obeys no RFC.
+Must never know processes: `store.channel` tells the role of a peer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_OWN_STATE: Final = frozenset({"GetSettings", "Journal"})
+_DIRECTORY: Final = frozenset({"LookupAddresses", "ListDomains", "ListAccounts", "ListAliases", "GetSettings", "ListRecorded", "ListJournal", "GetLedger"})
+_READING: Final = frozenset(
+    {
+        "GetDatabaseKey",
+        "ListMailboxes",
+        "GetMailbox",
+        "ListPlacements",
+        "ListChanges",
+        "GetMessages",
+        "MessageSizes",
+        "GetContent",
+        "OldCovers",
+    }
+)
+_MAILBOX: Final = _READING | {
+    "Append",
+    "Copy",
+    "Move",
+    "StoreFlags",
+    "Expunge",
+    "Rewrap",
+    "CreateMailbox",
+    "RenameMailboxes",
+    "DeleteMailbox",
+    "Subscribe",
+    "OpenAccount",
+    "FetchLogin",
+}
+# Submission: our own user's message to our own and to others.
+_SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetQueueKeys", "CountQueue"})
+
+TABLE: Final[dict[str, frozenset[str]]] = {
+    # Talks to strangers: it may look up who exists and hand over mail; it reads nothing back and changes nothing.
+    "mx": frozenset({"Accept", "LookupAddresses", "GetQueueKeys"}) | _OWN_STATE,
+    "access": _MAILBOX | _SUBMISSION | _OWN_STATE,
+    "web": _MAILBOX | _SUBMISSION | _DIRECTORY | _OWN_STATE | {"Change"},
+    "back": frozenset(
+        {
+            "Accept",
+            "ClaimSpool",
+            "ReleaseLeases",
+            "SettleSpool",
+            "CountQueue",
+            "GetQueueKeys",
+            "GetQueuePrivateKey",
+            "GetContent",
+            "GetDatabaseKey",
+            "LookupAddresses",
+            "ListDomains",
+            "ListAccounts",
+            "GetLedger",
+            "EraseDue",
+            "TruncateWAL",
+        }
+    )
+    | _OWN_STATE,
+    # Itself: what it does at start and on its own schedule.
+    "store": frozenset({"EraseDue", "TruncateWAL"}) | _OWN_STATE,
+    # The administrator at the machine: directory and settings, no mail and no keys.
+    "cli": _DIRECTORY | _OWN_STATE | {"Change", "CountQueue", "EraseDue", "TruncateWAL"},
+    # Opens archives of strangers: nothing at all.
+    "scan": frozenset(),
+}
+"""Role -> names of operations and queries it may ask; `GetQueuePrivateKey` stands for GetQueueKeys with `private`."""
+
+
+def may(role: str, asked: object) -> bool:
+    """Tell whether a role may ask for this operation or query; a folded role ("mx+access") holds the rows of both."""
+    name = type(asked).__name__
+    if name == "GetQueueKeys" and getattr(asked, "private", False):
+        name = "GetQueuePrivateKey"
+    return any(name in TABLE.get(one, ()) for one in role.split("+"))
