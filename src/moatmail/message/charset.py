@@ -89,8 +89,9 @@ def _shifts(name: str) -> bool:
 @lru_cache(maxsize=512)
 def _codec(charset: str) -> str | None:
     label = charset[:_LABEL_MAX].strip().strip("\"'").lower()
-    alias = _ALIASES.get(_NOISE.sub("", label))
-    if alias is not None:
+    bare = _NOISE.sub("", label)
+    alias = _ALIASES.get(bare)
+    if alias is not None and (bare or not label):
         return alias
     # Spellings like cp-850, iso_8859-2, windows 1252, x-windows-1251.
     for spelling in (label, label.removeprefix("x-"), label.replace("-", "").replace("_", ""), re.sub(r"[^a-z0-9]+", "_", label).strip("_")):

@@ -44,9 +44,20 @@ def body_texts(root: PartPlace, read: Read) -> Iterator[str]:
 
 
 def header_text(block: bytes) -> str:
-    """Give the fields of a header block as text, a line each, encoded words decoded (RFC 3501 §6.4.4: TEXT looks into the header too)."""
-    header = Header(block)
-    lines = [f"{block[start : value - 1].decode('ascii')}: {decode_words(unfold(block[value:end]))}" for start, value, end in header.spans]
+    """Give the fields of a header block as text, a line each, encoded words decoded (RFC 3501 §6.4.4: TEXT looks into the header too).
+
+    Lines that are no field are given as they are: nothing hides from a search by being damaged.
+    """
+    lines: list[str] = []
+    position = 0
+    for start, value, end in Header(block).spans:
+        if start > position:
+            lines.append(decode_words(unfold(block[position:start])))
+        lines.append(f"{block[start : value - 1].decode('ascii')}: {decode_words(unfold(block[value:end]))}")
+        position = end + 1
+    rest = unfold(block[position:])
+    if rest:
+        lines.append(decode_words(rest))
     return "\n".join(lines)
 
 
@@ -64,7 +75,7 @@ def html_text(text: str) -> str:
         pieces.append(text[position : match.start()])
         end = re.compile(f"</{match[1]}", re.IGNORECASE).search(text, match.end())
         # An element that is never closed hides nothing: a filter must not be blinder than a reader.
-        position = match.end() if end is None else end.start()
+        position = match.start() if end is None else end.start()
         if end is None:
             break
     pieces.append(text[position:])
