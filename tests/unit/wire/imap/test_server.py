@@ -220,6 +220,7 @@ def test_a_driver_that_heeds_wants_input_is_never_stuck() -> None:
     server = engine()
     pairs = b" ".join(b'"%030d" "%b"' % (number, b"v" * limits.ID_VALUE) for number in range(limits.ID_PAIRS))
     data = b"a ID (" + pairs + b")\r\n"
+    event: events.Event | None = None
     for place in range(0, len(data), 1000):
         assert server.wants_input
         server.receive(data[place : place + 1000])
