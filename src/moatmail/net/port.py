@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Final
 
 from moatmail.core.errors import ConfigError
 
@@ -56,3 +57,8 @@ def _bind(sock: socket.socket, address: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(f"port {place} is in use by another program; stop it, or choose other ports") from None
         raise ConfigError(f"port {place}: {error.strerror}; choose another address") from None
+
+
+STREAM: Final = socket.SOCK_STREAM
+PACKETS: Final = socket.SOCK_SEQPACKET
+"""Kinds of local sockets, for whoever opens the store's channel and bus without knowing sockets."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`moatmail domain`: the domains this server is responsible for.
+
+Obeys no RFC.
+Must never judge: `admin/domains` does.
+"""
+
+from __future__ import annotations
+
+import click
+
+from moatmail.admin import domains
+from moatmail.app.cli.frame import at_desk, example, print_done, print_one, print_rows, where
+from moatmail.store.queries import DomainRow
+
+
+@click.group("domain", epilog=example("moatmail domain add example.org\nmoatmail domain list"))
+def domain() -> None:
+    """Domains this server is responsible for."""
+
+
+@domain.command("add", epilog=example("moatmail domain add example.org --catch-all office@example.org"))
+@click.argument("name")
+@click.option("--catch-all", metavar="ADDRESS", help="Who gets mail for addresses that do not exist.")
+@where
+def add(name: str, catch_all: str | None, folder: str | None, *, as_json: bool) -> None:
+    """Take responsibility for a domain."""
+    added = at_desk(folder, lambda desk: domains.add(desk, name, catch_all))
+    print_done(f"added {added}", {"added": added}, as_json=as_json)
+
+
+@domain.command("list", epilog=example("moatmail domain list --json"))
+@where
+def listing(folder: str | None, *, as_json: bool) -> None:
+    """List the domains."""
+    rows = at_desk(folder, domains.listing)
+    print_rows([_facts(row) for row in rows], as_json=as_json, empty="no domains; add one with `moatmail domain add NAME`")
+
+
+@domain.command("show", epilog=example("moatmail domain show example.org"))
+@click.argument("name")
+@where
+def show(name: str, folder: str | None, *, as_json: bool) -> None:
+    """Show one domain."""
+    print_one(_facts(at_desk(folder, lambda desk: domains.show(desk, name))), as_json=as_json)
+
+
+@domain.command("remove", epilog=example("moatmail domain remove example.org"))
+@click.argument("name")
+@where
+def remove(name: str, folder: str | None, *, as_json: bool) -> None:
+    """Remove a domain without accounts and aliases."""
+    at_desk(folder, lambda desk: domains.remove(desk, name))
+    print_done(f"removed {name}", {"removed": name}, as_json=as_json)
+
+
+def _facts(row: DomainRow) -> dict[str, object]:
+    return {"domain": row.name, "accounts": row.accounts, "aliases": row.aliases, "catch_all": row.catch_all}
