@@ -17,3 +17,51 @@ INLINE_MAX: Final = 128 * 1024
 
 PAGE: Final = 500
 """Rows read at once on the loop (<= 0.5 ms)."""
+
+SEARCH_PAGE: Final = 250
+"""Messages whose summaries are fetched at once by a search: some 300 KB in memory."""
+
+SEARCH_ON_LOOP: Final = 64 * 1024
+"""Octets of content whose text is looked through on the loop (some milliseconds); larger ones go to a thread."""
+
+HEAL_SECONDS: Final = 30.0
+"""How often who waits for changes looks for himself: a hint that was lost is made good."""
+
+WAKE_SLICE: Final = 50
+"""Mailboxes whose listeners are woken at once by that."""
+
+VIEW_UNUSED_SECONDS: Final = 60.0
+"""How long the arrays of a mailbox are kept after their last use."""
+
+REWRAP_BATCH: Final = 100
+"""Covers re-wrapped at once (0.1 ms each, in a thread)."""
+
+REWRAP_PAUSE: Final = 0.02
+"""Seconds between two such batches: readers and deliveries go first."""
+
+REWRAP_EVERY: Final = 60.0
+"""Seconds after which an open account's new covers are looked for."""
+
+BATCH: Final = 500
+"""Messages of one operation that changes, moves or expunges: one slice of the writer's work."""
+
+NAME_OCTETS: Final = 1000
+"""Octets of a mailbox name (UTF-8)."""
+
+NAME_LEVELS: Final = 32
+"""Levels of a mailbox name: every one of them is a mailbox made on the way."""
+
+MAILBOXES: Final = 5000
+"""Mailboxes of one account."""
+
+SUBSCRIPTIONS: Final = 5000
+"""Subscribed names of one account."""
+
+RECENT_MAILBOXES: Final = 100_000
+"""Mailboxes of which one process remembers what it told as recent."""
+
+SLICE_SECONDS: Final = 0.008
+"""Longest slice of work on the loop before others get their turn."""
+
+WHOLE_MAX: Final = 256 * 1024
+"""Octets of content opened as a whole before the first of them leaves, so that damage is found in time; larger content is streamed."""
