@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 if __name__ == "__main__":  # the engine and the tests are found beside this file, also without an installed package
     root = Path(__file__).resolve().parents[2]
@@ -97,9 +98,12 @@ def main() -> None:
         return
     import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
 
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
+    with TemporaryDirectory() as corpus:  # whole commands to begin with: single octets would take hours to find one
+        for number, seed in enumerate(SEEDS):
+            (Path(corpus) / str(number)).write_bytes(b"\x06\x00" + seed)
+        atheris.instrument_all()
+        atheris.Setup([*sys.argv, corpus], check)
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

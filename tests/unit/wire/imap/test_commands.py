@@ -66,6 +66,7 @@ LIST = {
     "plain": (b'LIST "" *', e.List(T, "", ("*",))),
     "an atom with a tilde and wildcards": (b'LIST "" ~foo]%', e.List(T, "", ("~foo]%",))),
     "an impossible pattern": (b'LIST "" "a&b*"', e.List(T, "", ())),
+    "a pattern too long for any name": (b'LIST "" ' + b"x" * (limits.LIST_PATTERN + 1), e.List(T, "", ())),
     "several patterns": (b'LIST "" (a* "b %")', e.List(T, "", ("a*", "b %"), extended=True)),
     "selection implies what is told": (
         b'LIST (SUBSCRIBED RECURSIVEMATCH SPECIAL-USE REMOTE) "" %',
@@ -259,6 +260,15 @@ BAD = {
     "ID with a long field": (b'ID ("%b" NIL)' % (b"f" * 31), b"too long"),
     "ID with an atom": (b"ID x", b"NIL or a list"),
     "CREATE with an unknown parameter": (b"CREATE a (COLOUR (x))", b"unknown parameter"),
+    "an extra character in a part": (b"FETCH 1 BODY[1x]", b"']' or '.'"),
+    "too many FETCH items": (b"FETCH 1 (%b)" % b" ".join(b"BODY[%d]" % n for n in range(1, 200)), b"too many FETCH items"),
+    "too many field names": (b"FETCH 1 BODY[HEADER.FIELDS (%b)]" % b" ".join([b"a"] * 200), b"too many header field names"),
+    "too many capabilities": (b"ENABLE " + b" ".join([b"A"] * 40), b"too many capabilities"),
+    "too many attributes": (b"CREATE a (USE (%b))" % b" ".join(b"\\u%d" % n for n in range(100)), b"too many attributes"),
+    "an unknown STORE modifier": (b"STORE 1 (IFSEEN 3) FLAGS a", b"unknown STORE modifier"),
+    "an entry name that is none": (b'SEARCH MODSEQ "/colour" all 7', b"no entry name"),
+    "APPEND with its message as a string": (b'APPEND a "Subject: x"', b"no date-time"),
+    "a literal marker inside a line": (b"SELECT {3}x", b"a mailbox name"),
     "APPEND without a message": (b"APPEND a (\\Seen)", b"a message"),
     "APPEND with a flag list only": (b"APPEND a (\\Seen) x", b"as a literal"),
 }
@@ -271,6 +281,21 @@ def test_bad_arguments_are_told(text: bytes, words: bytes) -> None:
         read(text)
 
 
+BEFORE_LOGIN = {
+    "a user name too long": (b"LOGIN " + b"u" * 1025 + b" p", b"too long"),
+    "two initial responses": (b"AUTHENTICATE PLAIN AA AA", b"one initial response"),
+    "no initial response behind the space": (b"AUTHENTICATE PLAIN ", b"one initial response"),
+    "no password": (b"LOGIN ann", b"a password"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BEFORE_LOGIN.values(), ids=BEFORE_LOGIN.keys())
+def test_bad_credentials_are_told(text: bytes, words: bytes) -> None:
+    """The same before login."""
+    with pytest.raises(BadSyntaxError, match=words.decode()):
+        read(text, state=State.NOT_AUTHENTICATED)
+
+
 REFUSED = {
     "an invalid mailbox name": (b"SELECT &x", b"CANNOT"),
     "an empty mailbox name": (b'SELECT ""', b"CANNOT"),
@@ -278,6 +303,7 @@ REFUSED = {
     "nothing before the delimiter": (b"CREATE /", b"CANNOT"),
     "a mailbox name too long": (b"CREATE " + b"x" * (limits.MAILBOX_NAME + 1), b"CANNOT"),
     "an unknown charset": (b"SEARCH CHARSET KOI8-R ALL", b"BADCHARSET (US-ASCII UTF-8)"),
+    "a name too long to subscribe to": (b"SUBSCRIBE " + b"x" * 1025, b"CANNOT"),
     "a keyword too long": (b"STORE 1 FLAGS " + b"k" * (limits.KEYWORD + 1), b"LIMIT"),
     "too many keywords": (b"STORE 1 FLAGS (%b)" % b" ".join(b"k%d" % i for i in range(limits.KEYWORDS + 1)), b"LIMIT"),
     "too many search keys": (b"SEARCH " + b" ".join([b"ALL"] * (limits.SEARCH_KEYS + 1)), b"LIMIT"),

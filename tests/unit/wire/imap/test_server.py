@@ -7,6 +7,8 @@ Must never know a socket.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from moatmail.core.errors import LocalProtocolError
@@ -197,7 +199,27 @@ def test_bye_is_said_once() -> None:
     server.bye(b"too slow")
     server.receive(b"a NOOP\r\n")
     assert server.next_event() is None
+    server.admit()  # answers that were under way find a closed engine and change nothing
+    server.continue_(b"idling")
+    server.finish(events.Noop(b"a"), Result.OK, b"done")
     assert server.take_output() == b"* BYE [UNAVAILABLE] shutting down\r\n"
+
+
+def test_one_append_holds_so_many_messages() -> None:
+    """RFC 3502 sets no bound; we do."""
+    server = IMAPServer(replace(Profile(b"mx.example.test", tls_active=True), extensions=(b"MULTIAPPEND",)))
+    server.receive(b"x LOGIN a b\r\n")
+    server.finish(command(server), Result.OK, b"done")
+    server.take_output()
+    server.receive(b"a APPEND INBOX" + b" {1+}\r\nm" * (limits.APPEND_MESSAGES + 1) + b"\r\nb NOOP\r\n")
+    told = []
+    while not isinstance(event := server.next_event(), events.Noop):
+        told.append(event)
+        if isinstance(event, events.Append):
+            server.admit()
+    assert sum(isinstance(event, events.Append) for event in told) == limits.APPEND_MESSAGES
+    assert told[-1] == events.AppendAborted(b"a")
+    assert server.take_output() == b"a NO [LIMIT] too many messages\r\n"
 
 
 def test_an_append_refused_while_it_comes_needs_no_notice() -> None:
