@@ -67,10 +67,12 @@ class Listener:
         self._events = events
         self._terms = terms
         self._read_buffer = memoryview(bytearray(limits.READ_BUFFER))
-        self._connections: dict[Connection[Any], asyncio.Task[None]] = {}
+        self._connections: set[Connection[Any]] = set()
+        self._sessions: set[asyncio.Task[None]] = set()  # a session may outlive its connection: it may be in the middle of a commit
         self._servers: list[asyncio.Server] = []
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
         self._descriptor_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - limits.DESCRIPTORS_RESERVED
 
     @property
@@ -100,14 +102,27 @@ class Listener:
                 transport.write(refusal)
             transport.close()
             return
-        self._connections[connection] = asyncio.get_running_loop().create_task(self._run(connection))
-        self._empty.clear()
+        if self._draining:  # it was on its way when the socket closed
+            connection.finish()
+        self._idle.clear()
+        self._connections.add(connection)
+        session = asyncio.get_running_loop().create_task(self._run(connection))
+        self._sessions.add(session)
+        session.add_done_callback(self._end_session)
 
-    def _forget(self, connection: Connection[Any]) -> None:
-        if self._connections.pop(connection, None) is not None:
+    def _end_session(self, session: asyncio.Task[None]) -> None:
+        self._sessions.discard(session)
+        self._note_idle()
+
+    def _end_connection(self, connection: Connection[Any]) -> None:
+        if connection in self._connections:
+            self._connections.discard(connection)
             self._admission.release(connection.peer_ip)
-            if not self._connections:
-                self._empty.set()
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._connections and not self._sessions:
+            self._idle.set()
 
     async def _run(self, connection: Connection[Any]) -> None:
         """Run one session to its end; the one place where the unexpected is caught."""
@@ -152,17 +167,20 @@ class Listener:
         self._servers.clear()
 
     async def drain(self, seconds: float) -> int:
-        """Stop accepting, ask every session to finish, and abort those still open after `seconds`; gives their number."""
+        """Stop accepting, ask every session to finish, and abort what is left after `seconds`; gives the number of connections aborted."""
+        self._draining = True
         self.stop_accepting()
         for connection in tuple(self._connections):
             connection.finish()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
-        left = dict(self._connections)
-        for connection, task in left.items():
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        left = tuple(self._connections)
+        for connection in left:
             connection.abort()
-            task.cancel()
-        await asyncio.gather(*left.values(), return_exceptions=True)
+        sessions = tuple(self._sessions)
+        for session in sessions:
+            session.cancel()
+        await asyncio.gather(*sessions, return_exceptions=True)
         return len(left)
 
 
@@ -181,4 +199,4 @@ class _Accepted(Connection[Any]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._listener._forget(self)  # noqa: SLF001
+        self._listener._end_connection(self)  # noqa: SLF001

@@ -82,7 +82,7 @@ class DnsResolver:
         if question is None:  # RFC 1035 §2.3.4: no such name can exist
             return Answer(exists=False)
         try:
-            answer = await self._asker.resolve(question, kind, raise_on_no_answer=False, search=False, lifetime=self._seconds)
+            answer = await self._asker.resolve(question, kind, raise_on_no_answer=False, lifetime=self._seconds)
             records = () if answer.rrset is None else tuple(form(record) for record in list(answer.rrset)[: limits.DNS_RECORDS])
             return Answer(records, authentic=self._authentic(answer.response.flags))
         except dns.resolver.NXDOMAIN as error:
@@ -96,7 +96,7 @@ class DnsResolver:
 
 
 def _question(name: str) -> dns.name.Name | None:
-    """Give `name` as labels, none if it cannot be a name. No escapes are read: they could put a dot into a label."""
+    """Give `name` as labels up to the root, so that no search list applies; none if it cannot be one. No escapes are read: they could hide a dot."""
     import dns.exception  # noqa: PLC0415
     import dns.name  # noqa: PLC0415
 

@@ -208,7 +208,6 @@ def verified(authorities: bytes | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_ciphers(_SUITES)
     if authorities is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:

@@ -134,6 +134,27 @@ async def test_draining_aborts_who_stays() -> None:
     assert house.events.seen == []
 
 
+async def test_draining_waits_for_a_session_whose_peer_has_left() -> None:
+    done: list[str] = []
+    go_on = asyncio.Event()
+
+    async def session(connection: Connection[bytes]) -> None:
+        connection.attach(LineEngine())
+        await connection.next_event(5)
+        await go_on.wait()
+        done.append("committed")
+
+    house = await open_house(session)
+    _, writer = await house.connect()
+    writer.write(b"one\r\n")
+    await eventually(lambda: house.listener.open_connections == 1)
+    writer.transport.abort()
+    drained = asyncio.create_task(house.listener.drain(5))
+    asyncio.get_running_loop().call_later(0.05, go_on.set)
+    assert await drained == 0
+    assert done == ["committed"]
+
+
 async def test_draining_an_empty_listener_is_quick() -> None:
     house = await open_house(patient)
     async with asyncio.timeout(1):
