@@ -116,6 +116,7 @@ class Player:
             session = SessionLimits(
                 recipients=int(self.options.get("recipients", 100)),
                 errors=int(self.options.get("errors", 10)),
+                refusals=int(self.options.get("refusals", 50)),
                 idle_commands=int(self.options.get("idle", 100)),
                 overrun=int(self.options.get("overrun", 100_000)),
             )

@@ -44,6 +44,8 @@ PARAMETERS_MAX: Final = 16
 
 # Wrong commands of one session before 421.
 ERRORS_MAX: Final = 10
+# Reverse-paths and recipients of one session that were refused for good before 421: above it somebody guesses names.
+REFUSALS_MAX: Final = 50
 # Commands of one session since the last message that move no mail (NOOP, RSET, VRFY, EHLO ...).
 IDLE_COMMANDS_MAX: Final = 100
 # Messages of one session that held bare CR, LF or NUL before it is closed.

@@ -28,6 +28,7 @@ class Offence(Enum):
     FOREIGN_PROTOCOL = "another protocol than SMTP"
     SMUGGLING = "bare CR, LF or NUL in the content"
     TOO_MANY_ERRORS = "too many errors"
+    TOO_MANY_REFUSALS = "too many reverse-paths and recipients that were refused"
     TOO_MANY_IDLE_COMMANDS = "too many commands that move no mail"
     TOO_MANY_LOGINS = "too many failed logins"
     TOO_MANY_TRANSACTIONS = "too many transactions"

@@ -29,6 +29,7 @@ class SessionLimits:
 
     recipients: int = limits.RECIPIENTS_MAX
     errors: int = limits.ERRORS_MAX
+    refusals: int = limits.REFUSALS_MAX
     idle_commands: int = limits.IDLE_COMMANDS_MAX
     smuggled: int = limits.SMUGGLED_MAX
     auth_failures: int = limits.AUTH_FAILURES_MAX

@@ -56,11 +56,15 @@ _CONTROLS: Final = dict.fromkeys((*range(32), 127), "?")
 
 
 def _render_lines(code: int, texts: list[bytes]) -> bytes:
-    # RFC 5321 §4.5.3.1.5: a reply line has 512 octets at most.
-    room = REPLY_LINE_MAX - 6
-    lines = [b"%d-%b\r\n" % (code, text[:room]) for text in texts[:-1]]
-    lines.append(b"%d %b\r\n" % (code, texts[-1][:room]))
+    lines = [b"%d-%b\r\n" % (code, _shorten(text)) for text in texts[:-1]]
+    lines.append(b"%d %b\r\n" % (code, _shorten(texts[-1])))
     return b"".join(lines)
+
+
+def _shorten(text: bytes) -> bytes:
+    # RFC 5321 §4.5.3.1.5: a reply line has 512 octets at most; code, separator and line end are six; no character is cut in two.
+    room = REPLY_LINE_MAX - 6
+    return text if len(text) <= room else text[:room].decode("utf-8", "ignore").encode("utf-8")
 
 
 def render(reply: Reply, *, enhanced: bool = True) -> bytes:

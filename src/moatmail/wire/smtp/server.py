@@ -60,7 +60,7 @@ class SMTPServer:
         self._events: deque[Event] = deque()
         self._waiting: Event | None = None
         self._ended = False
-        self._errors = self._idle = self._smuggled = self._transactions = self._recipients = 0
+        self._errors = self._refusals = self._idle = self._smuggled = self._transactions = self._recipients = 0
         self._utf8 = False
         self._login = Login(profile)
         self._reception = Reception(profile.content)
@@ -131,15 +131,22 @@ class SMTPServer:
         return event
 
     def answer(self, reply: Reply) -> None:
-        """Answer the event that waits; LocalProtocolError if none does, or if content with a fault would be accepted."""
+        """Answer the event that waits; LocalProtocolError if none does, or if content with a fault would be accepted.
+
+        After `shut` it is heard and means nothing: a verdict may come later than the deadline.
+        """
         event = self._waiting
+        if self._mode is Mode.CLOSED:
+            return
         if event is None or type(event) not in self._ANSWERS:
             raise LocalProtocolError("no event waits for this answer")
         self._waiting = None
         self._ANSWERS[type(event)](self, event, reply)
 
     def answer_verifier(self, verifier: sasl.ScramVerifier | None) -> None:
-        """Answer an Auth event whose step is NeedsVerifier; None when the name has no verifier."""
+        """Answer an Auth event whose step is NeedsVerifier; None when the name has no verifier; after `shut` it means nothing."""
+        if self._mode is Mode.CLOSED:
+            return
         event = self._waiting
         if not isinstance(event, Auth) or not isinstance(event.step, sasl.NeedsVerifier):
             raise LocalProtocolError("no verifier was asked for")
@@ -481,6 +488,7 @@ class SMTPServer:
             self._utf8 = event.envelope.smtputf8
             self._recipients = 0
             self._transactions += 1
+        self._count_refusal(reply)
 
     def _answer_rcpt(self, event: Event, reply: Reply) -> None:
         del event
@@ -488,6 +496,13 @@ class SMTPServer:
         if reply.positive:
             self.state = State.RCPT
             self._recipients += 1
+        self._count_refusal(reply)
+
+    def _count_refusal(self, reply: Reply) -> None:
+        """Count what the application refused for good: who asks for name after name is harvesting."""
+        self._refusals += reply.permanent
+        if self._refusals > self.profile.session.refusals:
+            self._offend(Offence.TOO_MANY_REFUSALS, replies.CLOSE_ERRORS)
 
     def _answer_data(self, event: Event, reply: Reply) -> None:
         chunked = isinstance(event, Data) and event.chunked
