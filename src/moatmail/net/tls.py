@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -30,7 +30,7 @@ class Certificate:
     """A certificate we serve: `chain` in PEM, our own first, then every intermediate; `key` in PEM, not encrypted."""
 
     chain: bytes
-    key: bytes
+    key: bytes = field(repr=False)  # a traceback or a log line must not tell it
 
     @cached_property
     def own(self) -> x509.Certificate:

@@ -52,7 +52,8 @@ def private_kib() -> int:
 def test_an_idle_tls_connection_costs_less_than_32_kib() -> None:
     fresh = multiprocessing.get_context("spawn")  # a forked one would count pages that its parent touches
     here, there = fresh.Pipe()
-    server = fresh.Process(target=serve, args=(there, certificate(NAME)), daemon=True)
+    given = certificate(NAME)
+    server = fresh.Process(target=serve, args=(there, Certificate(given.chain, given.key)), daemon=True)
     server.start()
     port = here.recv()
     clients: list[socket.socket] = []

@@ -199,10 +199,10 @@ def test_opportunistic_takes_any_certificate_and_verified_only_the_right_one() -
             handshake(served, context, name)
 
 
-def test_a_certificate_without_names_is_served_as_the_default() -> None:
+def test_a_key_is_not_told_when_its_certificate_is_printed() -> None:
     given = certificate(MX)
-    assert x509.load_pem_x509_certificates(given.chain)[0] == given.own
-    assert given.names == (MX,)
+    assert "PRIVATE" not in repr(given)
+    assert (given.names, given.own) == ((MX,), x509.load_pem_x509_certificates(given.chain)[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root, to become somebody else")
