@@ -17,7 +17,7 @@ STORE: Final = "store"
 MX: Final = "mx"
 ACCESS: Final = "access"
 BACK: Final = "back"
-COMPACT: Final = "front"
+COMPACT: Final = f"{MX}+{ACCESS}"
 """The folded role of `--compact`: it holds the rights of both."""
 
 ROLES: Final = (STORE, MX, ACCESS, BACK, COMPACT)

@@ -23,7 +23,7 @@ def test_the_usual_node_has_one_access_process_a_core() -> None:
 
 @pytest.mark.parametrize("start", [Start(), Start(roles=Roles(compact=True))])
 def test_compact_folds_strangers_and_users_into_one_process(start: Start) -> None:
-    assert shape(start, compact=True) == [("store", ()), ("front", ("mx", *USERS)), ("back", ())]
+    assert shape(start, compact=True) == [("store", ()), ("mx+access", ("mx", *USERS)), ("back", ())]
     assert shape(Start(roles=Roles(compact=True))) == shape(start, compact=True)
 
 
@@ -37,4 +37,4 @@ def test_a_role_without_a_listener_is_not_started() -> None:
 
 def test_every_door_is_served_by_exactly_one_role_and_by_the_folded_one() -> None:
     for door in settings.DOORS:
-        assert sorted(role for role in ROLES if door in DOORS[role]) == sorted({"front", "mx" if door == "mx" else "access"})
+        assert sorted(role for role in ROLES if door in DOORS[role]) == sorted({"mx+access", "mx" if door == "mx" else "access"})
