@@ -166,7 +166,6 @@ class SMTPServer:
         self.state = State.GREETED
         self.extended = self.authenticated = False
         self._forget_transaction()
-        self._input.clear()
 
     def tls_refused(self) -> None:
         """Learn that the handshake failed: the session is over."""
@@ -404,8 +403,6 @@ class SMTPServer:
             self._refuse(replies.TLS_ACTIVE if self.tls else replies.NO_TLS)
             return
         if len(self._input):
-            # RFC 3207 §4.2: commands that came with it in clear would be run as if TLS had brought them.
-            self._input.clear()
             self._events.append(Violation(Offence.STARTTLS_INJECTION))
         self._events.append(StartTLS())
 
@@ -546,6 +543,7 @@ class SMTPServer:
     def _answer_starttls(self, event: Event, reply: Reply) -> None:
         del event
         self._send(reply)
+        # RFC 3207 §4.2: commands that came with it in clear would be run as if TLS had brought them; refused or not, nobody may say them here.
         self._input.clear()
         if reply.positive:
             self._mode = Mode.HANDSHAKE

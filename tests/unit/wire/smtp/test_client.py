@@ -280,7 +280,7 @@ def test_a_refused_chunk_ends_the_content_and_late_replies_meet_no_other_message
     session.client.end_content()
     assert session.client.take_output() == b""
     assert not session.client.ready
-    session.hear("503 no\r\n503 no\r\n250 reset\r\n")
+    assert session.hear("503 no\r\n503 no\r\n250 reset\r\n") == b""
     assert session.fates() == [("a", Fate.REFUSED, 552)]
     assert session.client.ready
 
@@ -382,9 +382,21 @@ def _attacks() -> list[Path]:
     return sorted(folder.rglob("*.ron"))
 
 
+@pytest.mark.parametrize("credentials", [None, ("ann", "secret")])
+def test_a_missing_starttls_ends_a_session_that_requires_it(credentials: tuple[str, str] | None) -> None:
+    session = Session(required(credentials=credentials))
+    session.hear("220 x\r\n")
+    assert session.hear(FULL_EHLO) == b"QUIT\r\n"
+    assert session.last() == SessionFailed(Stage.STARTTLS, Cause.NO_TLS)
+    session = Session(required(credentials=credentials))
+    session.hear("220 x\r\n")
+    assert session.hear("500 what is EHLO\r\n") == b"QUIT\r\n"
+
+
 @pytest.mark.skipif(not _attacks(), reason="shared data starttls-client is absent")
 @pytest.mark.parametrize("path", _attacks(), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_starttls_attack_gets_no_word_in_clear(path: Path) -> None:
+@pytest.mark.parametrize("credentials", [None, ("ann", "secret")], ids=["no login", "login"])
+def test_starttls_attack_gets_no_word_in_clear(path: Path, credentials: tuple[str, str] | None) -> None:
     text = "\n".join(line for line in path.read_text("utf-8").splitlines() if not line.lstrip().startswith("//"))
     said = {match[1]: match[2].encode().decode("unicode_escape") for match in re.finditer(r'"(\w+)":\s*"((?:[^"\\]|\\.)*)"', text)}
     starttls = re.search(r'stls_response:\s*"((?:[^"\\]|\\.)*)"', text)
@@ -401,7 +413,7 @@ def test_starttls_attack_gets_no_word_in_clear(path: Path) -> None:
         "starttls": "220 go\r\n",
         "quit": "221 x\r\n",
     } | said
-    session = Session(required(credentials=("ann", "secret")))
+    session = Session(required(credentials=credentials))
     written = session.hear(answers["greeting"])
     for _ in range(10):
         if session.client.closing or isinstance(session.last() if session.events else None, HandshakeDue):

@@ -213,8 +213,8 @@ def test_what_follows_starttls_in_clear_is_dropped_whenever_it_comes() -> None:
 def test_starttls_may_be_refused_for_now_and_a_failed_handshake_is_the_end() -> None:
     engine = server()
     play(engine, b"EHLO x\r\n")
-    engine.receive(b"STARTTLS\r\n")
-    engine.next_event()
+    engine.receive(b"STARTTLS\r\nNOOP\r\n")
+    assert [engine.next_event(), engine.next_event()] == [Violation(Offence.STARTTLS_INJECTION), StartTLS()]
     engine.answer(Reply.of(454, "4.7.0", "not now"))
     assert play(engine, b"NOOP\r\n") == b"454 4.7.0 not now\r\n250 2.0.0 ok\r\n"
     engine.receive(b"STARTTLS\r\n")
