@@ -53,7 +53,8 @@ def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Del
 def append(prepared: Prepared, account: int, keys: AccountKeys, mailbox: int, flags: int, keywords: tuple[str, ...]) -> Delivery:
     """Give the row of a message its owner puts into a mailbox (APPEND): no prefix, covered with the mailbox key."""
     message_keys = MessageKeys.for_content(prepared.key)
-    message_id = new_id(int(prepared.received_at * 1000))
+    # The owner may date a message as he likes, before 1970 too; its id tells when it came, as that of its content does.
+    message_id = new_id(int.from_bytes(prepared.content.id[:6], "big"))
     cover = cover_with_mailbox_key(keys.sealing, account, message_id, message_keys)
     message = _row(prepared, account, message_id, message_keys, b"", cover)
     return Delivery(message, mailbox, "", flags, keywords)

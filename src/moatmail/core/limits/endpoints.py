@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of the doors: what one session may cost those beside it.
+
+Obeys RFC 9051 §6.2.2 (failed logins), docs/flow.md (a slice of work on the loop is at most 10 ms).
+Must never know settings.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---- IMAP ----
+FAILED_LOGINS: Final = 3  # of one session; then BYE: who guesses has to connect anew
+WRITE_OCTETS: Final = 32 * 1024  # of answers gathered before they leave: bounds what a session holds of a long FETCH
+FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a millisecond
+PAGE: Final = 250  # messages read at once for what is in their rows or summaries
+CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
+IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait

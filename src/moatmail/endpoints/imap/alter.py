@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""STORE, COPY, MOVE, EXPUNGE, UID EXPUNGE.
+
+Obeys RFC 3501 §6.4.3, §6.4.6, §6.4.7, RFC 4315 (UIDPLUS), RFC 6851 (MOVE), RFC 7162 §3.1.3 (UNCHANGEDSINCE, MODIFIED).
+Must never know how rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moatmail.core.errors import NotFoundError
+from moatmail.endpoints.imap.conversation import Conversation, RefusedError
+from moatmail.endpoints.imap.selected import NumberBeyondError, Selected
+from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags, tell_keywords
+from moatmail.mailbox import mailboxes, placements
+from moatmail.mailbox.numbering import Span
+from moatmail.mailbox.placements import FlagChange
+from moatmail.mailbox.view import View
+from moatmail.store.operations import FlagsStored
+from moatmail.store.queries import MailboxRow
+from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.sequence import SequenceSet
+from moatmail.wire.imap.server import Result
+
+EXPUNGE_ISSUED = RefusedError(b"some of the messages are gone", b"EXPUNGEISSUED")
+"""RFC 5530 §3, RFC 2180 §4: messages that another session removed and this one was not told of yet."""
+
+
+def resolve(selected: Selected, sequence: SequenceSet, *, uid: bool) -> list[Span]:
+    """Give the message numbers a set names; raises RefusedError (BAD) for numbers that no message has."""
+    try:
+        return selected.resolve(sequence, uid=uid)
+    except NumberBeyondError:
+        raise RefusedError(b"no such message number", result=Result.BAD) from None
+
+
+async def current_view(conversation: Conversation) -> View:
+    """Give the arrays of the selected mailbox as of now."""
+    view = await conversation.account.views.current(conversation.box.mailbox)
+    if view is None:
+        raise NotFoundError(public="the mailbox was deleted")
+    return view
+
+
+# ---------------------------------------------------------------- STORE
+
+
+async def on_store(conversation: Conversation, command: events.Store) -> None:
+    """Change flags, slice by slice."""
+    selected = conversation.changeable
+    if command.unchanged_since is not None:
+        enable_condstore(conversation)
+    if command.uid:
+        await sync(conversation, uid=True)
+    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    change = await _change(conversation, command)
+    failed: list[int] = []
+    found = 0
+    for part in placements.slices(uids):
+        view = await current_view(conversation)
+        before = {uid: view.modseqs[place] for uid in part if (place := view.place(uid)) >= 0}
+        stored = await placements.set_flags(conversation.account, selected.mailbox, part, change, conversation.now())
+        await _tell_stored(conversation, command, stored, before)
+        failed.extend(stored.failed)
+        found += len(stored.rows) + len(stored.failed)
+        await conversation.flush()
+    await sync(conversation, expunge=command.uid, uid=command.uid)
+    if found < len(uids) and not command.uid:
+        raise EXPUNGE_ISSUED
+    # RFC 7162 §3.1.3: message numbers after STORE, UIDs after UID STORE.
+    missed = sorted(failed) if command.uid else sorted(number for uid in failed if (number := selected.numbering.number(uid)))
+    conversation.done(command, b"stored", responses.modified(missed) if missed else b"")
+
+
+async def _change(conversation: Conversation, command: events.Store) -> FlagChange:
+    # RFC 3501 §2.3.2: keywords have no case; one spelling a mailbox, so that removing finds what adding wrote.
+    spellings = (await current_view(conversation)).spellings if command.flags.keywords else {}
+    words = tuple(dict.fromkeys(spellings.get(word.lower(), word).decode() for word in command.flags.keywords))
+    since = -1 if command.unchanged_since is None else command.unchanged_since
+    return FlagChange(command.mode.value, command.flags.bits, words, since)
+
+
+async def _tell_stored(conversation: Conversation, command: events.Store, stored: FlagsStored, before: dict[int, int]) -> None:
+    selected = conversation.box
+    tell_keywords(conversation, selected, (word for row in stored.rows for word in row.keywords))
+    if any(row.modseq == stored.highestmodseq and before.get(row.uid) != row.modseq for row in stored.rows):
+        selected.own.add(stored.highestmodseq)
+    # RFC 7162 §3.1.3: the new modseqs are told even when the flags are not (.SILENT).
+    await tell_flags(conversation, selected, stored.rows, uid=command.uid, values=not command.silent)
+
+
+# ---------------------------------------------------------------- COPY and MOVE
+
+
+async def _target(conversation: Conversation, name: str) -> MailboxRow:
+    try:
+        return await mailboxes.find(conversation.account, name)
+    except NotFoundError as error:
+        raise RefusedError(error.public.encode(), b"TRYCREATE") from None  # RFC 3501 §6.4.7
+
+
+async def on_copy(conversation: Conversation, command: events.Copy) -> None:
+    """Copy messages, all or none."""
+    selected = conversation.box
+    if command.uid:
+        await sync(conversation, uid=True)
+    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    target = await _target(conversation, command.mailbox)
+    code = b""
+    if uids:
+        copied = await placements.copy(conversation.account, selected.mailbox, target.id, uids, conversation.now())
+        if copied.source_uids:
+            code = responses.copy_uid(copied.uidvalidity, copied.source_uids, copied.target_uids)
+    await sync(conversation, uid=command.uid)
+    conversation.done(command, b"copied", code)
+
+
+async def on_move(conversation: Conversation, command: events.Move) -> None:
+    """Move messages; where they went is told before they are told as gone (RFC 6851 §4.3)."""
+    selected = conversation.changeable
+    if command.uid:
+        await sync(conversation, uid=True)
+    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    target = await _target(conversation, command.mailbox)
+    source: list[int] = []
+    there: list[int] = []
+    try:
+        for part in placements.slices(uids):
+            moved = await placements.move(conversation.account, selected.mailbox, target.id, part, conversation.now())
+            source.extend(moved.source_uids)
+            there.extend(moved.target_uids)
+    finally:
+        # RFC 6851 §3.3: what was moved before something failed is moved, and told.
+        if source:
+            conversation.untagged(responses.ok(responses.copy_uid(target.uidvalidity, source, there), b"moved"))
+    await sync(conversation, uid=command.uid)
+    conversation.done(command, b"moved")
+
+
+# ---------------------------------------------------------------- EXPUNGE
+
+
+async def on_expunge(conversation: Conversation, command: events.Expunge) -> None:
+    r"""Remove all messages with ``\Deleted``."""
+    selected = conversation.changeable
+    await sync(conversation)
+    view = await current_view(conversation)
+    await _expunge(conversation, selected, view.deleted())
+    conversation.done(command, b"expunged")
+
+
+async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge) -> None:
+    r"""Remove those of the named messages that bear ``\Deleted`` (RFC 4315 §2.1)."""
+    selected = conversation.changeable
+    await sync(conversation, uid=True)
+    named = selected.resolve(command.sequence, uid=True)
+    view = await current_view(conversation)
+    wanted = frozenset(selected.uids(named))
+    await _expunge(conversation, selected, [uid for uid in view.deleted() if uid in wanted])
+    conversation.done(command, b"expunged")
+
+
+async def _expunge(conversation: Conversation, selected: Selected, uids: Iterable[int]) -> None:
+    await placements.expunge(conversation.account, selected.mailbox, list(uids), conversation.now())
+    await sync(conversation)

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one IMAP session is: its door, its connection and engine, who logged in, which mailbox is selected; and how it writes.
+
+Obeys RFC 3501 §3 (states), RFC 5530 (response codes of refusals).
+Must never know how a command is carried out: each has its handler in a file beside this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from moatmail.core.errors import (
+    AlreadyExistsError,
+    ConflictError,
+    MoatmailError,
+    NotFoundError,
+    NotPermittedError,
+    OverQuotaError,
+    SealBrokenError,
+    StorageFullError,
+    TemporaryError,
+)
+from moatmail.core.events import Event
+from moatmail.core.limits.endpoints import WRITE_OCTETS
+from moatmail.core.limits.mailbox import SLICE_SECONDS
+from moatmail.core.ports.clock import Clock
+from moatmail.core.ports.event_sink import EventSink
+from moatmail.core.settings.mail import Mail
+from moatmail.core.transaction import Identity, TLSFacts
+from moatmail.directory.login import Login, Verifier
+from moatmail.endpoints.imap.appending import Appending
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.mailbox.changes import Listeners
+from moatmail.mailbox.incoming import Incoming
+from moatmail.mailbox.mailboxes import NameNotUsableError, TooManyMailboxesError
+from moatmail.mailbox.opened import OpenAccounts, Opened, TooManySessionsError
+from moatmail.net.drive import Connection
+from moatmail.net.listener import ServerTLS
+from moatmail.wire.imap.events import Command, Idle
+from moatmail.wire.imap.profile import Profile
+from moatmail.wire.imap.server import IMAPServer, Result
+from moatmail.wire.sasl import Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """All that the sessions of one IMAP door share; `name` is "imap" or "imaps", `mechanisms` in the order announced."""
+
+    name: str
+    hostname: str
+    clock: Clock
+    events: EventSink
+    settings: Callable[[], Mail]
+    login: Login
+    accounts: OpenAccounts
+    listeners: Listeners
+    new_content: Callable[[], Incoming]
+    tls: ServerTLS | None = None
+    mechanisms: tuple[bytes, ...] = ()
+    decoy_key: bytes = field(default=b"", repr=False)
+
+
+class RefusedError(Exception):
+    """A command that is not carried out, with the line that says so."""
+
+    def __init__(self, text: bytes, code: bytes = b"", result: Result = Result.NO) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+        self.result = result
+
+
+# Which response code an error of the rooms below becomes; the first that fits (RFC 5530 §3, RFC 9208 §4.3).
+_CODES: Final[tuple[tuple[type[MoatmailError], bytes], ...]] = (
+    (StorageFullError, b"LIMIT"),
+    (TooManySessionsError, b"LIMIT"),
+    (TooManyMailboxesError, b"LIMIT"),
+    (TemporaryError, b"UNAVAILABLE"),
+    (OverQuotaError, b"OVERQUOTA"),
+    (NotFoundError, b"NONEXISTENT"),
+    (AlreadyExistsError, b"ALREADYEXISTS"),
+    (NameNotUsableError, b"CANNOT"),
+    (NotPermittedError, b"NOPERM"),
+    (ConflictError, b"CANNOT"),
+    (SealBrokenError, b"SERVERBUG"),
+)
+
+
+def refusal_of(error: Exception) -> RefusedError | None:
+    """Give the line for an error that is an answer, None for one that is a fault of ours."""
+    if isinstance(error, RefusedError):
+        return error
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    return RefusedError(error.public.encode(), code) if code is not None and isinstance(error, MoatmailError) else None
+
+
+class Conversation:
+    """One session's state; handlers change it, `session` runs it."""
+
+    __slots__ = (
+        "_slice_until",
+        "appending",
+        "condstore",
+        "connection",
+        "door",
+        "engine",
+        "exchange",
+        "failures",
+        "idle",
+        "number",
+        "opened",
+        "selected",
+        "tls",
+        "verifier",
+    )
+
+    def __init__(self, door: Door, connection: Connection[Any], number: str) -> None:
+        self.door = door
+        self.connection = connection
+        self.number = number
+        self.tls: TLSFacts | None = connection.tls
+        self.engine = IMAPServer(
+            Profile(
+                door.hostname.encode(),
+                tls_available=door.tls is not None,
+                tls_active=self.tls is not None,
+                append_limit=door.settings().smtp.max_message_octets,
+            )
+        )
+        self.opened: Opened | None = None
+        self.selected: Selected | None = None
+        self.condstore = False
+        self.failures = 0
+        self.exchange: Exchange | None = None
+        self.verifier: Verifier | None = None
+        self.idle: Idle | None = None
+        self.appending: Appending | None = None
+        self._slice_until = 0.0
+
+    # ---- who and where ----
+
+    @property
+    def account(self) -> Opened:
+        """Give the account; the engine admits no command that needs one before login."""
+        if self.opened is None:
+            raise RefusedError(b"log in first", result=Result.BAD)
+        return self.opened
+
+    @property
+    def identity(self) -> Identity:
+        """Give who logged in."""
+        return self.account.identity
+
+    @property
+    def box(self) -> Selected:
+        """Give the selected mailbox; the engine admits no command that needs one before SELECT."""
+        if self.selected is None:
+            raise RefusedError(b"no mailbox is selected", result=Result.BAD)
+        return self.selected
+
+    @property
+    def changeable(self) -> Selected:
+        """Give the selected mailbox, refusing when it was opened by EXAMINE (RFC 3501 §6.3.2)."""
+        if self.box.read_only:
+            raise RefusedError(b"the mailbox was opened read-only", b"NOPERM")
+        return self.box
+
+    def now(self) -> float:
+        """Give the wall clock."""
+        return self.door.clock.now()
+
+    # ---- answers ----
+
+    def untagged(self, response: bytes) -> None:
+        """Write an untagged response."""
+        self.engine.untagged(response)
+
+    def done(self, command: Command, text: bytes, code: bytes = b"") -> None:
+        """End a command well."""
+        self.engine.finish(command, Result.OK, text, code)
+
+    def refuse(self, command: Command, error: RefusedError) -> None:
+        """End a command with NO or BAD."""
+        self.engine.finish(command, error.result, error.text, error.code)
+
+    async def flush(self) -> None:
+        """Send what was written, wait while the reader is slow, and let others have their turn."""
+        self.connection.flush()
+        await self.connection.drain(self.door.settings().imap.write_seconds)
+        await asyncio.sleep(0)
+        self.begin_slice()
+
+    def begin_slice(self) -> None:
+        """Begin to count a slice of work."""
+        self._slice_until = self.door.clock.monotonic() + SLICE_SECONDS
+
+    async def pause(self, written: int = 0) -> bool:
+        """Flush when the slice is over or enough was written; tells whether it was."""
+        if written >= WRITE_OCTETS or self.door.clock.monotonic() >= self._slice_until:
+            await self.flush()
+            return True
+        return False
+
+    # ---- events ----
+
+    def tell(self, name: str, text: str, *, alert: bool = False, **facts: object) -> None:
+        """Tell what happened in this session."""
+        self.door.events.emit(Event.of(name, text, alert=alert, peer=self.connection.peer_ip, door=self.door.name, **facts))
+
+    def alert(self, error: Exception) -> None:
+        """Tell of a fault; never what the error says, for it may quote mail."""
+        if isinstance(error, SealBrokenError):
+            self.tell("seal.broken", "something kept does not open and was not served", alert=True, object=str(error))
+            return
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else ""
+        self.tell("imap.failed", f"a command failed by an unexpected error ({type(error).__name__})", alert=True, place=place)
+
+    # ---- the end of things ----
+
+    def stop_idle(self) -> None:
+        """Stop waiting for changes."""
+        if self.idle is not None and self.selected is not None:
+            self.door.listeners.remove(self.selected.mailbox, self.connection.notify)
+        self.idle = None
+
+    def deselect(self) -> None:
+        """Forget the selected mailbox."""
+        self.stop_idle()
+        self.selected = None
+
+    def drop_append(self) -> None:
+        """Forget a message that was coming."""
+        if self.appending is not None:
+            self.appending.incoming.abandon()
+        self.appending = None
+
+    def leave(self) -> None:
+        """Give back what the session holds."""
+        self.deselect()
+        self.drop_append()
+        if self.opened is not None:
+            self.door.accounts.close(self.opened)
+            self.opened = None

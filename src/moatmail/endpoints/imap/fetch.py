@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""FETCH: flags from the shared arrays, lists from summaries, content only where a section of it is asked for; all in slices.
+
+Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ).
+Must never know how anything is sealed: `mailbox/reading` opens it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
+from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
+from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
+from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.sections import Piece, cut, needs_summary
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.endpoints.imap.sync import enable_condstore, sync
+from moatmail.mailbox import placements
+from moatmail.mailbox.numbering import Span
+from moatmail.mailbox.placements import FlagChange
+from moatmail.mailbox.reading import OpenMessage, fetch_rows
+from moatmail.mailbox.view import View
+from moatmail.net.drive import PeerGoneError
+from moatmail.store.queries import MessageRow
+from moatmail.wire.imap import events, flags, responses
+from moatmail.wire.imap.fetch import Attribute, BodySection, FetchItem
+from moatmail.wire.imap.moment import ZonedMoment, format_date_time
+
+_FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
+_FROM_SUMMARY: Final = frozenset((Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a FETCH needs of each message."""
+
+    items: tuple[FetchItem, ...]
+    sections: tuple[BodySection, ...]
+    from_arrays: bool
+    summary: bool
+    sets_seen: bool
+
+    @classmethod
+    def of(cls, command: events.Fetch) -> Plan:
+        """Look through the items once."""
+        items = list(dict.fromkeys(command.items))
+        if command.changed_since is not None and Attribute.MODSEQ not in items:
+            items.append(Attribute.MODSEQ)  # RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it
+        sections = tuple([item for item in items if isinstance(item, BodySection)])
+        return cls(
+            tuple(items),
+            sections,
+            from_arrays=_FROM_ARRAYS.issuperset(items),
+            summary=not _FROM_SUMMARY.isdisjoint(items) or any(map(needs_summary, sections)),
+            sets_seen=any(not section.peek for section in sections),
+        )
+
+
+async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
+    """Answer FETCH and UID FETCH."""
+    selected = conversation.box
+    if command.changed_since is not None or Attribute.MODSEQ in command.items:
+        enable_condstore(conversation)
+    if command.uid:
+        await sync(conversation, uid=True)
+    spans = resolve(selected, command.sequence, uid=command.uid)
+    fetch = Fetch(conversation, selected, Plan.of(command), command.changed_since)
+    conversation.begin_slice()
+    await fetch.run(spans)
+    await sync(conversation, expunge=command.uid, uid=command.uid)
+    if fetch.damaged is not None:
+        raise fetch.damaged
+    if fetch.missing and not command.uid:
+        raise EXPUNGE_ISSUED
+    conversation.done(command, b"fetched")
+
+
+class Fetch:
+    """One FETCH at work."""
+
+    def __init__(self, conversation: Conversation, selected: Selected, plan: Plan, changed_since: int | None) -> None:
+        self._conversation = conversation
+        self._selected = selected
+        self._plan = plan
+        self._changed_since = changed_since
+        self._written = 0
+        self.missing = False
+        """Whether a message of the set is gone."""
+        self.damaged: SealBrokenError | None = None
+        """The first message that did not open; the others are served."""
+
+    async def run(self, spans: list[Span]) -> None:
+        """Write the responses for ranges of message numbers."""
+        plan = self._plan
+        if plan.from_arrays and Attribute.FLAGS in plan.items and self._changed_since is None:
+            view = await current_view(self._conversation)
+            if self._selected.is_aligned(view):
+                await self._write_flag_rows(spans)
+                return
+        size = CONTENT_PAGE if plan.sections else PAGE
+        for page in self._pages(spans, size):
+            await self._write_page(page)
+
+    # ---- FLAGS, UID and MODSEQ of many messages: whole slices of the arrays ----
+
+    async def _write_flag_rows(self, spans: list[Span]) -> None:
+        items = self._plan.items
+        for first, last in spans:
+            for start in range(first, last + 1, FLAG_ROWS):
+                view = await current_view(self._conversation)
+                if not self._selected.is_aligned(view):
+                    # A message went between two slices: the rest is told one by one.
+                    await self._write_page(list(self._numbered(start, last)))
+                    continue
+                end = min(start + FLAG_ROWS - 1, last, len(view.uids))
+                uids = view.uids[start - 1 : end]
+                bits = view.flags[start - 1 : end]
+                if self._selected.recent:
+                    for place, uid in enumerate(uids):
+                        bits[place] = self._selected.bits(uid, bits[place])
+                rows = responses.flag_rows(
+                    start,
+                    uids,
+                    bits,
+                    view.keywords,
+                    with_uid=Attribute.UID in items,
+                    modseqs=view.modseqs[start - 1 : end] if Attribute.MODSEQ in items else None,
+                )
+                self._conversation.engine.write(rows)
+                await self._conversation.flush()
+
+    # ---- everything else: pages ----
+
+    def _numbered(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        return zip(range(first, last + 1), self._selected.numbering.uids(first, last), strict=True)
+
+    def _pages(self, spans: list[Span], size: int) -> Iterator[list[tuple[int, int]]]:
+        page: list[tuple[int, int]] = []
+        for first, last in spans:
+            for start in range(first, last + 1, size):
+                page.extend(self._numbered(start, min(start + size - 1, last)))
+                if len(page) >= size:
+                    yield page
+                    page = []
+        if page:
+            yield page
+
+    async def _write_page(self, page: Sequence[tuple[int, int]]) -> None:
+        view = await current_view(self._conversation)
+        page = self._present(view, page)
+        seen: frozenset[int] = frozenset()
+        if self._plan.sets_seen and not self._selected.read_only:
+            seen = await self._set_seen(view, [uid for _number, uid in page])
+            view = await current_view(self._conversation)
+        rows: dict[int, MessageRow] = {}
+        if not self._plan.from_arrays:
+            account, mailbox = self._conversation.account, self._selected.mailbox
+            uids = [uid for _number, uid in page]
+            rows = await fetch_rows(account, mailbox, uids, prefix=bool(self._plan.sections), summary=self._plan.summary)
+        for number, uid in page:
+            row = rows.get(uid)
+            if row is None and not self._plan.from_arrays:
+                self.missing = True
+                continue
+            await self._write_one(_Subject(number, uid, self._selected, view, row), told_seen=uid in seen)
+
+    def _present(self, view: View, page: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Leave out who is gone, and who did not change since."""
+        present = []
+        for number, uid in page:
+            place = view.place(uid)
+            if place < 0:
+                self.missing = True
+            elif self._changed_since is None or view.modseqs[place] > self._changed_since:
+                present.append((number, uid))
+        return present
+
+    async def _set_seen(self, view: View, uids: list[int]) -> frozenset[int]:
+        r"""Set ``\Seen`` where it is missing (RFC 3501 §6.4.5); gives who has it now and had it not."""
+        unseen = tuple([uid for uid in uids if (place := view.place(uid)) >= 0 and not view.flags[place] & flags.SEEN])
+        if unseen:
+            # A store that cannot write for a moment (a full disk) must not keep anybody from reading.
+            with suppress(TemporaryError):
+                change = FlagChange("add", flags.SEEN)
+                stored = await placements.set_flags(self._conversation.account, self._selected.mailbox, unseen, change, self._conversation.now())
+                self._selected.own.add(stored.highestmodseq)
+        return frozenset(unseen)
+
+    async def _write_one(self, subject: _Subject, *, told_seen: bool) -> None:
+        """Write one FETCH response; a message that does not open is left out, and told at the end."""
+        try:
+            if subject.row is not None and (self._plan.sections or self._plan.summary):
+                subject.message = OpenMessage(self._conversation.account, subject.row)
+            await self._write_items(subject, told_seen=told_seen)
+        except SealBrokenError as error:
+            self._conversation.alert(error)
+            self.damaged = self.damaged or error
+        except NotFoundError:
+            self.missing = True
+
+    async def _write_items(self, subject: _Subject, *, told_seen: bool) -> None:
+        items: list[bytes | tuple[BodySection, Piece]] = []
+        if self._plan.sections and subject.message is not None:
+            await subject.message.open(self._conversation.account)
+        for item in self._plan.items:
+            if isinstance(item, BodySection):
+                items.append(_section(subject, item))
+            else:
+                items.append(_ITEMS[item](subject))
+        # RFC 3501 §6.4.5: that the flags changed belongs into the response.
+        if told_seen and Attribute.FLAGS not in self._plan.items:
+            items.append(_flags(subject))
+        if self._conversation.condstore and Attribute.MODSEQ not in self._plan.items and (told_seen or Attribute.FLAGS in self._plan.items):
+            items.append(_modseq(subject))
+        await self._write(subject, items)
+
+    async def _write(self, subject: _Subject, items: list[bytes | tuple[BodySection, Piece]]) -> None:
+        engine = self._conversation.engine
+        if all(isinstance(item, bytes) for item in items):
+            line = b"* %b\r\n" % responses.fetch(subject.number, [item for item in items if isinstance(item, bytes)])
+            engine.write(line)
+            self._written += len(line)
+        else:
+            engine.write(b"* %d FETCH (" % subject.number)
+            for place, item in enumerate(items):
+                engine.write(b" " if place else b"")
+                if isinstance(item, bytes):
+                    engine.write(item)
+                else:
+                    await self._stream(subject, *item)
+            engine.write(b")\r\n")
+        if await self._conversation.pause(self._written):
+            self._written = 0
+
+    async def _stream(self, subject: _Subject, item: BodySection, piece: Piece) -> None:
+        """Write large content in pieces, each awaited: memory stays bounded, however slow the reader."""
+        message = subject.message
+        if message is None:
+            return
+        engine = self._conversation.engine
+        pieces = message.read(piece.start, piece.length)
+        first = next(pieces)  # what does not open at all is found before the literal is announced
+        engine.write(responses.section_head(item.label, piece.length) + first)
+        await self._conversation.flush()
+        try:
+            for octets in pieces:
+                engine.write(octets)
+                await self._conversation.flush()
+        except SealBrokenError as error:
+            # In the middle of a literal nothing can be said; a client that misses the rest knows that it has nothing.
+            self._conversation.alert(error)
+            self._conversation.connection.abort()
+            raise PeerGoneError from None
+
+
+@dataclass(slots=True)
+class _Subject:
+    """One message to be told of."""
+
+    number: int
+    uid: int
+    selected: Selected
+    view: View
+    row: MessageRow | None
+    message: OpenMessage | None = None
+
+    def known(self) -> MessageRow:
+        """Give the row."""
+        if self.row is None:
+            raise NotFoundError
+        return self.row
+
+    def opened(self) -> OpenMessage:
+        """Give the message."""
+        if self.message is None:
+            raise NotFoundError
+        return self.message
+
+    def place(self) -> int:
+        """Give the place in the arrays."""
+        place = self.view.place(self.uid)
+        if place < 0:
+            raise NotFoundError
+        return place
+
+
+def _section(subject: _Subject, item: BodySection) -> bytes | tuple[BodySection, Piece]:
+    piece = cut(subject.opened(), item)
+    return (item, piece) if piece.length else responses.section_item(item.label, piece.whole)
+
+
+def _flags(subject: _Subject) -> bytes:
+    bits = subject.selected.bits(subject.uid, subject.view.flags[subject.place()])
+    return responses.flags_item(bits, subject.view.keywords.get(subject.uid, ()))
+
+
+def _modseq(subject: _Subject) -> bytes:
+    return responses.modseq_item(subject.view.modseqs[subject.place()])
+
+
+def _internal_date(subject: _Subject) -> bytes:
+    return responses.rendered_item(b"INTERNALDATE", format_date_time(ZonedMoment(int(subject.known().received_at // 1))))
+
+
+_ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
+    Attribute.UID: lambda subject: responses.uid_item(subject.uid),
+    Attribute.FLAGS: _flags,
+    Attribute.MODSEQ: _modseq,
+    Attribute.INTERNALDATE: _internal_date,
+    Attribute.RFC822_SIZE: lambda subject: responses.size_item(subject.known().size),
+    Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.opened().summary.envelope),
+    Attribute.BODY: lambda subject: responses.rendered_item(b"BODY", subject.opened().summary.body),
+    Attribute.BODYSTRUCTURE: lambda subject: responses.rendered_item(b"BODYSTRUCTURE", subject.opened().summary.bodystructure),
+}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, LIST and LSUB.
+
+Obeys RFC 3501 §6.3.3-§6.3.9, RFC 3348 (CHILDREN), RFC 5258 (LIST-EXTENDED), RFC 5819 (LIST-STATUS), RFC 6154 (SPECIAL-USE).
+Must never know how a name is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.endpoints.imap.conversation import Conversation, RefusedError
+from moatmail.endpoints.imap.select import tell_status
+from moatmail.mailbox import mailboxes
+from moatmail.mailbox.mailboxes import DELIMITER, INBOX, Mailboxes
+from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.mailbox_name import compile_pattern
+
+# RFC 6154 §2; the store knows them in small letters without backslash.
+_USES: Final = {"archive": b"\\Archive", "drafts": b"\\Drafts", "junk": b"\\Junk", "sent": b"\\Sent", "trash": b"\\Trash"}
+_USE_OF: Final = {attribute.upper(): use for use, attribute in _USES.items()}
+
+
+async def on_create(conversation: Conversation, command: events.Create) -> None:
+    """Make a mailbox."""
+    uses = [_USE_OF.get(attribute.upper()) for attribute in command.special_use]
+    if None in uses or len(uses) > 1:
+        raise RefusedError(b"this special use cannot be given", b"USEATTR")  # RFC 6154 §3
+    await mailboxes.create(conversation.account, command.mailbox, uses[0] if uses else None)
+    conversation.done(command, b"created")
+
+
+async def on_delete(conversation: Conversation, command: events.Delete) -> None:
+    """Delete a mailbox; if it is the selected one, no mailbox is selected afterwards."""
+    await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
+    if conversation.selected is not None and conversation.selected.name == command.mailbox:
+        conversation.deselect()
+        conversation.engine.deselect()
+        conversation.untagged(responses.ok(b"CLOSED", b"the selected mailbox was deleted"))
+    conversation.done(command, b"deleted")
+
+
+async def on_rename(conversation: Conversation, command: events.Rename) -> None:
+    """Rename a mailbox with all below it."""
+    await mailboxes.rename(conversation.account, command.mailbox, command.new_name, conversation.now())
+    conversation.done(command, b"renamed")
+
+
+async def on_subscribe(conversation: Conversation, command: events.Subscribe | events.Unsubscribe) -> None:
+    """Add or drop a subscription."""
+    await mailboxes.subscribe(conversation.account, command.mailbox, on=isinstance(command, events.Subscribe))
+    conversation.done(command, b"done")
+
+
+# ---------------------------------------------------------------- LIST
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """An account's names: mailboxes, levels that only hold others, subscriptions."""
+
+    boxes: Mailboxes
+    parents: frozenset[str]
+
+    @classmethod
+    def of(cls, boxes: Mailboxes) -> _Names:
+        """Find the levels above all mailboxes."""
+        return cls(boxes, frozenset(superior for name in boxes.by_name for superior in _superiors(name)))
+
+    def existing(self) -> list[str]:
+        """Give every name of the hierarchy, INBOX first."""
+        return _sorted(self.boxes.by_name.keys() | self.parents)
+
+    def use(self, name: str) -> bytes | None:
+        """Give the special-use attribute of a name."""
+        row = self.boxes.by_name.get(name)
+        return _USES.get(row.special_use or "") if row is not None else None
+
+
+def _superiors(name: str) -> Iterator[str]:
+    place = name.find(DELIMITER)
+    while place >= 0:
+        yield name[:place]
+        place = name.find(DELIMITER, place + 1)
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name != INBOX, name))
+
+
+def _matcher(reference: str, patterns: Iterable[str]) -> Callable[[str], bool]:
+    matchers = [compile_pattern(reference + pattern) for pattern in patterns]
+    return lambda name: any(matches(name) for matches in matchers)
+
+
+async def on_list(conversation: Conversation, command: events.List) -> None:
+    """Tell the mailboxes that match; an empty pattern asks for the delimiter only (RFC 3501 §6.3.8)."""
+    if not command.extended and command.patterns == ("",):
+        conversation.untagged(responses.delimiter())
+        conversation.done(command, b"listed")
+        return
+    names = _Names.of(await mailboxes.list_mailboxes(conversation.account))
+    conversation.begin_slice()
+    for name, childinfo in _select(names, command):
+        attributes = _attributes(names, name, command)
+        conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo))
+        row = names.boxes.by_name.get(name)
+        if command.returns.status and row is not None:
+            tell_status(conversation, name, row, command.returns.status)
+        await conversation.pause()
+    conversation.done(command, b"listed")
+
+
+def _select(names: _Names, command: events.List) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+    """Give the names to tell, each with the options for which it is told because of what lies below it (RFC 5258 §3.5)."""
+    matches = _matcher(command.reference, command.patterns)
+    selection = command.selection
+    chosen = set(_chosen(names, selection))
+    below: set[str] = set()
+    if selection.recursive_match:
+        # RFC 5258 §3.5: only what the pattern does not show by itself is worth telling at the level above.
+        below = {superior for name in chosen if not matches(name) for superior in _superiors(name)}
+    options = tuple(option for option, asked in ((b"SUBSCRIBED", selection.subscribed), (b"SPECIAL-USE", selection.special_use)) if asked)
+    for name in _sorted(chosen | below):
+        if matches(name):
+            yield name, options if name in below else ()
+
+
+def _chosen(names: _Names, selection: events.ListSelection) -> Iterable[str]:
+    if selection.subscribed:
+        return [name for name in names.boxes.subscribed if not selection.special_use or names.use(name)]
+    if selection.special_use:
+        return [name for name in names.boxes.by_name if names.use(name)]
+    return names.existing()
+
+
+def _attributes(names: _Names, name: str, command: events.List) -> list[bytes]:
+    attributes = []
+    if name not in names.boxes.by_name:
+        # RFC 5258 §3: \NonExistent says more and implies \Noselect; old clients know only the latter.
+        attributes.append(b"\\NonExistent" if command.extended else b"\\Noselect")
+    if command.returns.subscribed and name in names.boxes.subscribed:
+        attributes.append(b"\\Subscribed")
+    if command.returns.children or not command.extended:
+        attributes.append(b"\\HasChildren" if name in names.parents else b"\\HasNoChildren")
+    use = names.use(name)
+    if use is not None and (command.returns.special_use or not command.extended):
+        attributes.append(use)
+    return attributes
+
+
+async def on_lsub(conversation: Conversation, command: events.Lsub) -> None:
+    r"""Tell the subscribed names that match; with ``%`` also the level above ones that do not, as ``\Noselect`` (RFC 3501 §6.3.9)."""
+    if command.pattern == "":
+        conversation.untagged(responses.delimiter().replace(b"LIST", b"LSUB", 1))
+    elif command.pattern is not None:
+        boxes = await mailboxes.list_mailboxes(conversation.account)
+        matches = _matcher(command.reference, (command.pattern,))
+        levels: set[str] = set()
+        if command.pattern.endswith("%"):
+            levels = {superior for name in boxes.subscribed if not matches(name) for superior in _superiors(name)} - boxes.subscribed
+        for name in _sorted(boxes.subscribed | levels):
+            if matches(name):
+                conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB"))
+    conversation.done(command, b"listed")

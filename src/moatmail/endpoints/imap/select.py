@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SELECT, EXAMINE, CLOSE, UNSELECT, STATUS, and waiting for changes: NOOP, CHECK, IDLE.
+
+Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7.
+Must never know how rows are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from moatmail.core.errors import NotFoundError
+from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.endpoints.imap.sync import claim_recent, enable_condstore, sync
+from moatmail.mailbox import mailboxes, placements
+from moatmail.mailbox.numbering import Numbering
+from moatmail.mailbox.recents import Recents
+from moatmail.mailbox.view import View
+from moatmail.store.queries import MailboxRow
+from moatmail.wire.imap import events, responses
+
+
+async def on_select(conversation: Conversation, command: events.Select | events.Examine) -> None:
+    """Open a mailbox; one that was open before is closed first, whatever comes (RFC 3501 §6.3.1)."""
+    conversation.deselect()
+    read_only = isinstance(command, events.Examine)
+    account = conversation.account
+    row = await mailboxes.find(account, command.mailbox)
+    view = await account.views.current(row.id)
+    if view is None:
+        raise NotFoundError(public="no such mailbox")
+    if command.condstore:
+        enable_condstore(conversation)
+    selected = _open(view, command.mailbox, read_only=read_only)
+    conversation.selected = selected
+    claim_recent(conversation, selected)
+    _describe(conversation, selected, view, row.uidvalidity)
+    code, text = (b"READ-ONLY", b"examined") if read_only else (b"READ-WRITE", b"selected")
+    conversation.done(command, text, code)
+
+
+def _open(view: View, name: str, *, read_only: bool) -> Selected:
+    return Selected(view.mailbox, name, read_only, Numbering(view.uids), view.modseq, view.uidnext, set(view.spellings))
+
+
+def _describe(conversation: Conversation, selected: Selected, view: View, validity: int) -> None:
+    keywords = sorted(view.spellings.values())
+    conversation.untagged(responses.flags(keywords))
+    conversation.untagged(responses.exists(selected.numbering.count))
+    conversation.untagged(responses.recent(selected.count_recent()))
+    if number := view.first_unseen():
+        conversation.untagged(responses.ok(responses.unseen(number), b"first unseen"))
+    # RFC 3501 §7.1: with EXAMINE nothing can be changed for good.
+    permanent = b"PERMANENTFLAGS ()" if selected.read_only else responses.permanent_flags(keywords, may_create=True)
+    conversation.untagged(responses.ok(permanent, b"flags kept"))
+    conversation.untagged(responses.ok(responses.uid_next(selected.uidnext), b"next"))
+    conversation.untagged(responses.ok(responses.uid_validity(validity), b"valid"))
+    conversation.untagged(responses.ok(responses.highest_modseq(selected.modseq), b"highest"))
+
+
+async def on_close(conversation: Conversation, command: events.Close) -> None:
+    r"""Remove what bears ``\Deleted`` without a word, then leave the mailbox; nothing is removed after EXAMINE (RFC 3501 §6.4.2)."""
+    selected = conversation.box
+    account = conversation.account
+    if not selected.read_only:
+        view = await account.views.current(selected.mailbox)
+        if view is not None:
+            await placements.expunge(account, selected.mailbox, view.deleted(), conversation.now())
+    conversation.deselect()
+    conversation.done(command, b"closed")
+
+
+async def on_unselect(conversation: Conversation, command: events.Unselect) -> None:
+    """Leave the mailbox as it is (RFC 3691 §2)."""
+    conversation.deselect()
+    conversation.done(command, b"unselected")
+
+
+async def on_noop(conversation: Conversation, command: events.Noop | events.Check) -> None:
+    """Tell what changed."""
+    await sync(conversation)
+    conversation.done(command, b"done")
+
+
+# ---------------------------------------------------------------- IDLE
+
+
+async def on_idle(conversation: Conversation, command: events.Idle) -> None:
+    """Begin to push; who listens first and looks then misses nothing."""
+    conversation.idle = command
+    if conversation.selected is not None:
+        conversation.door.listeners.add(conversation.selected.mailbox, conversation.connection.notify)
+        await sync(conversation)
+    conversation.engine.continue_(b"idling")
+
+
+async def on_done(conversation: Conversation, command: events.Done) -> None:
+    """Stop pushing, with a last look."""
+    conversation.stop_idle()
+    await sync(conversation)
+    conversation.done(command, b"idle ended")
+
+
+async def on_idle_broken(conversation: Conversation, notice: events.IdleBroken) -> None:
+    """Stop pushing."""
+    del notice
+    conversation.stop_idle()
+
+
+# ---------------------------------------------------------------- STATUS
+
+_STATUS: Final[dict[bytes, Callable[[MailboxRow, Recents], int]]] = {
+    b"MESSAGES": lambda row, _: row.messages,
+    b"RECENT": lambda row, recents: min(row.messages, max(0, row.uidnext - recents.first(row.id))),
+    b"UIDNEXT": lambda row, _: row.uidnext,
+    b"UIDVALIDITY": lambda row, _: row.uidvalidity,
+    b"UNSEEN": lambda row, _: row.unseen,
+    b"HIGHESTMODSEQ": lambda row, _: max(row.highestmodseq, 1),
+}
+
+
+async def on_status(conversation: Conversation, command: events.Status) -> None:
+    """Tell counts of a mailbox without opening it."""
+    row = await mailboxes.find(conversation.account, command.mailbox)
+    tell_status(conversation, command.mailbox, row, command.items)
+    conversation.done(command, b"done")
+
+
+def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: tuple[bytes, ...]) -> None:
+    """Write STATUS of one mailbox."""
+    if b"HIGHESTMODSEQ" in items:
+        enable_condstore(conversation)  # RFC 7162 §3.1.7: asking for it enables CONDSTORE
+    recents = conversation.account.recents
+    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, recents)) for item in items]))

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The selected mailbox of one session: numbers as it was told them, and up to where it was told.
+
+Obeys RFC 3501 §2.3.1.2 (message numbers), §2.3.2 (recent), RFC 7162 §3.1 (modseq).
+Must never know the store; `sync` brings it up to date.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from moatmail.mailbox.numbering import Numbering, Span
+from moatmail.mailbox.view import View
+from moatmail.wire.imap import flags
+from moatmail.wire.imap.sequence import STAR, SequenceSet
+
+
+class NumberBeyondError(Exception):
+    """A message number that no message has (RFC 3501 §9: BAD)."""
+
+
+@dataclass(slots=True)
+class Selected:
+    """A few hundred octets for a mailbox of any size: the arrays are the account's, shared."""
+
+    mailbox: int
+    name: str
+    read_only: bool
+    numbering: Numbering
+    modseq: int
+    uidnext: int
+    keywords: set[bytes] = field(default_factory=set)
+    """Keywords told in FLAGS, in small letters."""
+    expunged: list[int] = field(default_factory=list)
+    """UIDs that went and may not be told yet (RFC 3501 §7.4.1)."""
+    own: set[int] = field(default_factory=set)
+    """Modseqs of our own changes that the client knows of."""
+    recent: list[Span] = field(default_factory=list)
+    """Runs of UIDs that this session was the first to be told of."""
+
+    def resolve(self, sequence: SequenceSet, *, uid: bool) -> list[Span]:
+        """Give the ranges of message numbers that a set names; raises NumberBeyondError for a number that is none."""
+        numbering = self.numbering
+        if uid:
+            return numbering.spans_of_uids(sequence.resolve(numbering.last_uid))
+        for pair in sequence.ranges:
+            # `*` is a message that exists, so a range with it is never wholly beyond; clients ask 1:* of empty mailboxes too.
+            if STAR not in pair and max(pair) > numbering.count:
+                raise NumberBeyondError
+        return [(first, min(last, numbering.count)) for first, last in sequence.resolve(numbering.count)]
+
+    def uids(self, spans: list[Span]) -> list[int]:
+        """Give the UIDs of ranges of message numbers."""
+        return [uid for first, last in spans for uid in self.numbering.uids(first, last)]
+
+    def is_aligned(self, view: View) -> bool:
+        """Tell whether message number n is place n - 1 of the view: nothing went that we were not told of."""
+        return not self.expunged and view.vanished_at <= self.modseq
+
+    def is_recent(self, uid: int) -> bool:
+        """Tell whether a message is recent to this session."""
+        return any(first <= uid <= last for first, last in self.recent)
+
+    def bits(self, uid: int, bits: int) -> int:
+        """Give a message's flags as this session sees them."""
+        return bits | flags.RECENT if self.recent and self.is_recent(uid) else bits
+
+    def add_recent(self, first: int, beyond: int) -> None:
+        """Take UIDs from `first` to below `beyond` as recent."""
+        if first >= beyond:
+            return
+        if self.recent and self.recent[-1][1] == first - 1:
+            self.recent[-1] = (self.recent[-1][0], beyond - 1)
+        else:
+            self.recent.append((first, beyond - 1))
+
+    def count_recent(self) -> int:
+        """Give how many messages are recent to this session."""
+        return sum(self.numbering.rank(last + 1) - self.numbering.rank(first) for first, last in self.recent)

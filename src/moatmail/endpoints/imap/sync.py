@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells a session what changed in its mailbox since it was last told: expunges, new messages, flags.
+
+Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told).
+Must never know which command asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moatmail.core.limits.endpoints import IDLE_PUSHES
+from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.mailbox.changes import Changes, fetch_changes
+from moatmail.store.operations import PlacementRow
+from moatmail.wire.imap import responses
+
+
+async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = False) -> None:
+    """Tell what changed; with `expunge` also which messages went, with `uid` the UIDs of changed ones. Ends the session when the mailbox is gone."""
+    selected = conversation.selected
+    if selected is None:
+        return
+    account = conversation.account
+    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    if changes is None:
+        # RFC 2180 §3.3: nothing that this client thinks to have is there any more.
+        conversation.deselect()
+        conversation.engine.bye(b"the mailbox was deleted")
+        return
+    if changes.modseq == selected.modseq and not (expunge and selected.expunged):
+        return
+    first_new = selected.uidnext
+    selected.expunged.extend([gone for gone in changes.vanished if gone < first_new])
+    selected.modseq, selected.uidnext = changes.modseq, changes.uidnext
+    if expunge:
+        _tell_expunged(conversation, selected)
+    _tell_arrived(conversation, selected, changes, first_new)
+    tell_keywords(conversation, selected, (word for row in changes.rows for word in row.keywords))
+    told = [row for row in changes.rows if row.uid < first_new and row.modseq not in selected.own]
+    # What we did ourselves is behind us once we were told of everything up to it.
+    selected.own = {modseq for modseq in selected.own if modseq > selected.modseq}
+    await tell_flags(conversation, selected, told, uid=uid)
+
+
+def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
+    gone, selected.expunged = selected.expunged, []
+    if gone:
+        lines = [b"* %d EXPUNGE\r\n" % number for number in selected.numbering.remove(gone)]
+        conversation.engine.write(b"".join(lines))
+
+
+def _tell_arrived(conversation: Conversation, selected: Selected, changes: Changes, first_new: int) -> None:
+    arrived = [row.uid for row in changes.rows if row.uid >= first_new]
+    if not arrived:
+        return
+    selected.numbering.add(arrived)
+    conversation.untagged(responses.exists(selected.numbering.count))
+    claim_recent(conversation, selected)
+    conversation.untagged(responses.recent(selected.count_recent()))
+
+
+def claim_recent(conversation: Conversation, selected: Selected) -> None:
+    """Take as recent what no session was told of; who cannot change the mailbox only looks (RFC 3501 §6.3.2: EXAMINE leaves recent messages so)."""
+    recents = conversation.account.recents
+    if selected.read_only:
+        selected.recent = [(first, selected.uidnext - 1)] if (first := recents.first(selected.mailbox)) < selected.uidnext else []
+    else:
+        selected.add_recent(recents.claim(selected.mailbox, selected.uidnext), selected.uidnext)
+
+
+def tell_keywords(conversation: Conversation, selected: Selected, words: Iterable[str]) -> None:
+    """Tell FLAGS anew when a keyword came into use that the client was not told of (RFC 3501 §7.2.6)."""
+    new = {octets.lower(): octets for word in words if (octets := word.encode()).lower() not in selected.keywords}
+    if new:
+        selected.keywords.update(new)
+        conversation.untagged(responses.flags(sorted(selected.keywords)))
+
+
+async def tell_flags(conversation: Conversation, selected: Selected, rows: Iterable[PlacementRow], *, uid: bool, values: bool = True) -> None:
+    """Write FETCH responses with the flags of `rows` (without `values` only their modseqs), those of unknown messages left out."""
+    for count, row in enumerate(rows, 1):
+        number = selected.numbering.number(row.uid)
+        if not number:
+            continue
+        items = []
+        if uid:
+            items.append(responses.uid_item(row.uid))
+        if values:
+            items.append(responses.flags_item(selected.bits(row.uid, row.flags), [word.encode() for word in row.keywords]))
+        if conversation.condstore:
+            # RFC 7162 §3.1: after a CONDSTORE enabling command every FETCH that tells flags tells the modseq too.
+            items.append(responses.modseq_item(row.modseq))
+        if items:
+            conversation.engine.write(b"* %b\r\n" % responses.fetch(number, items))
+        if count % IDLE_PUSHES == 0:
+            await conversation.flush()
+
+
+def enable_condstore(conversation: Conversation) -> None:
+    """Take note of a CONDSTORE enabling command; within a mailbox its HIGHESTMODSEQ is told (RFC 7162 §3.1.8)."""
+    if conversation.condstore:
+        return
+    conversation.condstore = True
+    if conversation.selected is not None:
+        conversation.untagged(responses.ok(responses.highest_modseq(conversation.selected.modseq), b"highest"))

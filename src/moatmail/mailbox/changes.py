@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changed in a mailbox, asked whole; and who wants to hear that something did.
+
+Obeys RFC 7162 §3.1 (modification sequences), RFC 2177 §3 (IDLE hears at once).
+Must never know a session: listeners are callables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.limits.mailbox import HEAL_SECONDS, PAGE, WAKE_SLICE
+from moatmail.store.interface import Store
+from moatmail.store.operations import PlacementRow
+from moatmail.store.queries import ListChanges
+
+_TRIES: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is new after a modseq: rows new or changed by rising UID, UIDs that went, and the modseq and next UID up to which this is all."""
+
+    rows: tuple[PlacementRow, ...]
+    vanished: tuple[int, ...]
+    modseq: int
+    uidnext: int
+
+
+async def fetch_changes(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> Changes | None:
+    """Give all changes after `since`, of which `uidnext` was the next UID; None when the mailbox is gone.
+
+    New messages are given without a hole: UIDs are consecutive, so one that a change hid between two pages shows, and is asked for again.
+    """
+    tries = 1
+    while True:
+        changes = await _fetch_all(store, account, mailbox, since, uidnext)
+        if changes is None or tries == _TRIES or _is_whole(changes, uidnext):
+            return changes
+        tries += 1
+
+
+async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> Changes | None:
+    rows: dict[int, PlacementRow] = {}
+    vanished: dict[int, None] = {}
+    upto, more = since, True
+    while more:
+        answer = await store.read(ListChanges(account, mailbox, upto, PAGE))
+        if answer is None:
+            return None
+        for row in answer.rows:
+            rows[row.uid] = row
+        vanished.update(dict.fromkeys(answer.vanished))
+        upto, more = answer.upto, answer.more
+    for uid in vanished:
+        rows.pop(uid, None)
+    highest = max((uidnext - 1, *rows, *vanished))
+    return Changes(tuple(rows[uid] for uid in sorted(rows)), tuple(vanished), upto, highest + 1)
+
+
+def _is_whole(changes: Changes, uidnext: int) -> bool:
+    known = sum(row.uid >= uidnext for row in changes.rows) + sum(uid >= uidnext for uid in changes.vanished)
+    return known == changes.uidnext - uidnext
+
+
+class Listeners:
+    """Who waits for changes of which mailbox, in this process; the bus tells it, and a lost hint heals within HEAL_SECONDS."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, dict[Callable[[], None], None]] = {}
+
+    def add(self, mailbox: int, wake: Callable[[], None]) -> None:
+        """Call `wake` at each change of the mailbox; it must not block."""
+        self._waiting.setdefault(mailbox, {})[wake] = None
+
+    def remove(self, mailbox: int, wake: Callable[[], None]) -> None:
+        """Call it no more."""
+        waiting = self._waiting.get(mailbox)
+        if waiting is not None:
+            waiting.pop(wake, None)
+            if not waiting:
+                del self._waiting[mailbox]
+
+    def tell(self, mailboxes: Iterable[int]) -> None:
+        """Take hints: these mailboxes changed."""
+        for mailbox in mailboxes:
+            for wake in tuple(self._waiting.get(mailbox, ())):
+                wake()
+
+    def resync(self) -> None:
+        """Take note that hints were lost: everybody looks for himself."""
+        self.tell(tuple(self._waiting))
+
+    async def heal(self) -> None:
+        """Wake everybody every HEAL_SECONDS, in slices, for ever: a hint that was lost is made good."""
+        while True:
+            await asyncio.sleep(HEAL_SECONDS)
+            for number, mailbox in enumerate(tuple(self._waiting)):
+                self.tell((mailbox,))
+                if number % WAKE_SLICE == WAKE_SLICE - 1:
+                    await asyncio.sleep(0.05)

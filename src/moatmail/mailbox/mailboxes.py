@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An account's mailboxes by name: found, made, renamed, deleted, subscribed; names are sealed and a tag finds equal ones.
+
+Obeys RFC 3501 §5.1 (names and hierarchy), §6.3.3-§6.3.7, RFC 6154 §3 (special use of a new mailbox).
+Must never know how a client writes a name: here it is text, levels parted by ``/``, INBOX in capitals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import urandom
+from typing import Final
+
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, PermanentError
+from moatmail.core.limits.mailbox import MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
+from moatmail.core.ports.vault import SealedName
+from moatmail.crypto.mailbox_name import open_name, seal_name
+from moatmail.crypto.seal import new_id
+from moatmail.mailbox.opened import Opened
+from moatmail.mailbox.placements import move_all
+from moatmail.store.operations import INBOX as INBOX_USE
+from moatmail.store.operations import CreateMailbox, DeleteMailbox, RenamedMailbox, RenameMailboxes, Subscribe
+from moatmail.store.queries import ListMailboxes, MailboxRow, SubscriptionRow
+
+DELIMITER: Final = "/"
+INBOX: Final = "INBOX"
+_OBJECT_ID_SIZE: Final = 16
+
+
+class NameNotUsableError(PermanentError):
+    """A name that no mailbox can have (`NO [CANNOT]`)."""
+
+    public = "this name cannot be used"
+
+
+class TooManyMailboxesError(PermanentError):
+    """The account has as many mailboxes or subscriptions as it may (`NO [LIMIT]`)."""
+
+    public = "too many mailboxes"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailboxes:
+    """A snapshot of an account's mailboxes and subscriptions by name; `INBOX` is always there."""
+
+    by_name: dict[str, MailboxRow]
+    subscribed: frozenset[str]
+
+    def find(self, name: str) -> MailboxRow:
+        """Give the row of a name; raises NotFoundError."""
+        row = self.by_name.get(name)
+        if row is None:
+            raise NotFoundError("no such mailbox", public="no such mailbox")
+        return row
+
+    def inferiors(self, name: str) -> list[str]:
+        """Give the names below `name`."""
+        prefix = name + DELIMITER
+        return [other for other in self.by_name if other.startswith(prefix)]
+
+
+async def list_mailboxes(opened: Opened) -> Mailboxes:
+    """Give the snapshot; names are opened once and kept while the account is open. Raises SealBrokenError."""
+    answer = await opened.store.read(ListMailboxes(opened.id))
+    names, known = {}, opened.names
+    for row in answer.mailboxes:
+        names[_name(opened, row)] = row
+    subscribed = frozenset([_name(opened, row) for row in answer.subscriptions])
+    if len(known) > 2 * (len(answer.mailboxes) + len(answer.subscriptions)) + 16:
+        known.clear()  # old forms of renamed ones
+    return Mailboxes(names, subscribed)
+
+
+def _name(opened: Opened, row: MailboxRow | SubscriptionRow) -> str:
+    name = opened.names.get(row.sealed_name)
+    if name is None:
+        octets = open_name(opened.keys.sealing, opened.id, row.object_id, row.sealed_name)
+        name = opened.names[row.sealed_name] = octets.decode()
+    return name
+
+
+async def find(opened: Opened, name: str) -> MailboxRow:
+    """Give the row of a mailbox; raises NotFoundError."""
+    return (await list_mailboxes(opened)).find(name)
+
+
+# ---------------------------------------------------------------- changing
+
+
+def _check(name: str) -> None:
+    """Raise NameNotUsableError for a name with an empty level, too long or too deep."""
+    levels = name.split(DELIMITER)
+    if not all(levels) or len(levels) > NAME_LEVELS or len(name.encode()) > NAME_OCTETS:
+        raise NameNotUsableError
+    if levels[0] != INBOX and levels[0].upper() == INBOX:
+        # RFC 3501 §5.1: INBOX is one name in every spelling; one beside it would be its double in clients.
+        raise NameNotUsableError
+
+
+def _seal(opened: Opened, name: str) -> tuple[bytes, SealedName]:
+    object_id = urandom(_OBJECT_ID_SIZE)
+    return object_id, seal_name(opened.keys.sealing, opened.id, object_id, name.encode())
+
+
+async def create(opened: Opened, name: str, special_use: str | None = None) -> None:
+    """Make a mailbox and the superior ones it lacks (RFC 3501 §6.3.3); raises AlreadyExistsError, NameNotUsableError, TooManyMailboxesError."""
+    _check(name)
+    boxes = await list_mailboxes(opened)
+    if name in boxes.by_name:
+        raise AlreadyExistsError(public="the mailbox exists already")
+    if special_use is not None and any(row.special_use == special_use for row in boxes.by_name.values()):
+        raise ConflictError(public="another mailbox has this special use")
+    await _create_superiors(opened, boxes, name)
+    await _create(opened, name, special_use)
+
+
+async def _create(opened: Opened, name: str, special_use: str | None) -> int:
+    object_id, sealed = _seal(opened, name)
+    return await opened.store.write(CreateMailbox(opened.id, object_id, sealed.sealed, sealed.tag, special_use))
+
+
+async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None:
+    levels = name.split(DELIMITER)
+    wanted = [DELIMITER.join(levels[:depth]) for depth in range(1, len(levels))]
+    missing = [superior for superior in wanted if superior not in boxes.by_name]
+    if len(boxes.by_name) + len(missing) + 1 > MAILBOXES:
+        raise TooManyMailboxesError
+    for superior in missing:
+        await _create(opened, superior, None)
+
+
+async def delete(opened: Opened, name: str, now: float) -> None:
+    """Delete a mailbox; those below it stay (RFC 3501 §6.3.4). Raises NotFoundError, NotPermittedError (INBOX), ConflictError (only a level of others)."""
+    if name == INBOX:
+        raise NotPermittedError(public="INBOX cannot be deleted")
+    boxes = await list_mailboxes(opened)
+    if name not in boxes.by_name and boxes.inferiors(name):
+        # RFC 3501 §6.3.4: a name that is only a level of others cannot be deleted again.
+        raise ConflictError(public="only mailboxes below this name exist; delete them")
+    await opened.store.write(DeleteMailbox(opened.id, boxes.find(name).id, now, new_id(int(now * 1000))))
+
+
+async def rename(opened: Opened, name: str, new_name: str, now: float) -> None:
+    """Rename a mailbox and all below it; INBOX gives its messages to a new mailbox and stays (RFC 3501 §6.3.5).
+
+    Raises NotFoundError, AlreadyExistsError, NameNotUsableError, TooManyMailboxesError.
+    """
+    _check(new_name)
+    boxes = await list_mailboxes(opened)
+    if name == INBOX:
+        await _empty_inbox(opened, boxes, new_name, now)
+        return
+    moved = [name, *boxes.inferiors(name)] if name in boxes.by_name else boxes.inferiors(name)
+    if not moved:
+        boxes.find(name)
+    if new_name.startswith(name + DELIMITER):
+        raise NameNotUsableError(public="a mailbox cannot be moved below itself")
+    targets = {old: new_name + old[len(name) :] for old in moved}
+    if any(target in boxes.by_name for target in targets.values()):
+        raise AlreadyExistsError(public="a mailbox of the new name exists")
+    for target in targets.values():
+        _check(target)
+    await _create_superiors(opened, boxes, new_name)
+    await opened.store.write(RenameMailboxes(opened.id, tuple(_renamed(opened, boxes.by_name[old], target) for old, target in targets.items())))
+
+
+def _renamed(opened: Opened, row: MailboxRow, target: str) -> RenamedMailbox:
+    sealed = seal_name(opened.keys.sealing, opened.id, row.object_id, target.encode())
+    return RenamedMailbox(row.id, sealed.sealed, sealed.tag)
+
+
+async def _empty_inbox(opened: Opened, boxes: Mailboxes, new_name: str, now: float) -> None:
+    if new_name in boxes.by_name:
+        raise AlreadyExistsError(public="a mailbox of the new name exists")
+    await _create_superiors(opened, boxes, new_name)
+    target = await _create(opened, new_name, None)
+    inbox = next(row for row in boxes.by_name.values() if row.special_use == INBOX_USE)
+    await move_all(opened, inbox.id, target, now)
+
+
+async def subscribe(opened: Opened, name: str, *, on: bool) -> None:
+    """Subscribe a name, whether it exists or not, or drop it (RFC 3501 §6.3.6, §6.3.7); raises NameNotUsableError, TooManyMailboxesError."""
+    if on:
+        _check(name)
+        if len((await list_mailboxes(opened)).subscribed) >= SUBSCRIPTIONS:
+            raise TooManyMailboxesError(public="too many subscriptions")
+    object_id, sealed = _seal(opened, name)
+    await opened.store.write(Subscribe(opened.id, object_id, sealed.sealed, sealed.tag, on))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accounts with a session in this process: keys asked for once, views shared, everything dropped with the last session.
+
+Obeys docs/security.md: keys are held while a session is open, and every opening is journaled by the store.
+Must never know a protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+from moatmail.core.errors import MoatmailError, NotFoundError, TemporaryError
+from moatmail.core.events import Event
+from moatmail.core.limits.mailbox import REWRAP_EVERY
+from moatmail.core.ports.clock import Clock
+from moatmail.core.ports.event_sink import EventSink
+from moatmail.core.transaction import Identity
+from moatmail.crypto.cover import AccountKeys
+from moatmail.crypto.keyring import Keyring
+from moatmail.mailbox.recents import Recents
+from moatmail.mailbox.rewrap import rewrap_account
+from moatmail.mailbox.view import Views
+from moatmail.store.content import ContentFiles
+from moatmail.store.interface import Store
+from moatmail.store.operations import OpenAccount
+from moatmail.store.queries import AccountRow, LookupAddresses
+
+_SWEEP_SECONDS = 30.0
+
+
+class TooManySessionsError(TemporaryError):
+    """The account has as many sessions in this process as it may (`NO [LIMIT]`)."""
+
+    public = "too many sessions of this account"
+
+
+@dataclass(eq=False)
+class Opened:
+    """An account at work in this process, shared by its sessions."""
+
+    id: int
+    identity: Identity
+    keys: AccountKeys = field(repr=False)
+    store: Store
+    files: ContentFiles
+    views: Views
+    recents: Recents
+    names: dict[bytes, str] = field(default_factory=dict, repr=False)
+    """Mailbox names opened so far, by their sealed form."""
+    sessions: int = 0
+    rewrapped_at: float = 0.0
+
+    async def row(self) -> AccountRow:
+        """Give the account's row as it is now; raises NotFoundError when it is gone."""
+        return await _row(self.store, self.identity)
+
+
+async def _row(store: Store, identity: Identity) -> AccountRow:
+    address = identity.address.canonical
+    answer = await store.read(LookupAddresses(address.domain, (address.localpart,)))
+    account = answer.hits[0].account if answer.hits else None
+    if account is None or account.id != identity.account:
+        raise NotFoundError(f"account {identity.account} is gone")
+    return account
+
+
+class OpenAccounts:
+    """All accounts at work in this process."""
+
+    def __init__(self, store: Store, files: ContentFiles, keyring: Keyring, clock: Clock, events: EventSink) -> None:
+        self._store = store
+        self._files = files
+        self._keyring = keyring
+        self._clock = clock
+        self._events = events
+        self._opened: dict[int, Opened] = {}
+        self._opening: dict[int, asyncio.Lock] = {}
+        self._recents = Recents()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    async def open(self, identity: Identity, reason: str, limit: int) -> Opened:
+        """Give the account for one more session, of at most `limit`; `close` it once. Raises TooManySessionsError, NotFoundError, NotPermittedError."""
+        lock = self._opening.setdefault(identity.account, asyncio.Lock())
+        async with lock:
+            opened = self._opened.get(identity.account) or await self._open(identity, reason)
+            if opened.sessions >= limit:
+                raise TooManySessionsError
+            # Between a session's hold and its release the keys stay in the ring: other rooms find them there.
+            self._keyring.hold(opened.id, opened.keys)
+            opened.sessions += 1
+            self._opened[opened.id] = opened
+        return opened
+
+    async def _open(self, identity: Identity, reason: str) -> Opened:
+        row = await _row(self._store, identity)
+        given = await self._store.write(OpenAccount(identity.account, reason, self._clock.now()))
+        keys = AccountKeys(row.public, given.private, given.mailbox_key)
+        views = Views(self._store, identity.account, self._clock)
+        return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents)
+
+    def close(self, opened: Opened) -> None:
+        """End one session's use; with the last one keys, names and views are dropped."""
+        self._keyring.release(opened.id)
+        opened.sessions -= 1
+        if opened.sessions <= 0:
+            self._opened.pop(opened.id, None)
+            self._opening.pop(opened.id, None)
+
+    async def tend(self) -> None:
+        """Do the housekeeping for ever: drop unused views, re-wrap the covers of open accounts, off the readers' path."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            for opened in tuple(self._opened.values()):
+                opened.views.sweep()
+                if self._clock.monotonic() - opened.rewrapped_at >= REWRAP_EVERY:
+                    self.rewrap(opened)
+
+    def rewrap(self, opened: Opened) -> None:
+        """Begin to re-wrap an account's covers in the background."""
+        opened.rewrapped_at = self._clock.monotonic()
+        task = asyncio.get_running_loop().create_task(self._rewrap(opened))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _rewrap(self, opened: Opened) -> None:
+        try:
+            damaged = await rewrap_account(self._store, opened.id, opened.keys, lambda: opened.sessions > 0)
+        except TemporaryError:
+            return  # the next round tries again
+        except MoatmailError as error:
+            self._events.emit(Event.of("rewrap.failed", f"covers of account {opened.id} were not re-wrapped: {error.public}"))
+            return
+        if damaged:
+            self._events.emit(Event.of("seal.broken", f"{damaged} covers of account {opened.id} do not open", alert=True))
+
+    async def stop(self) -> None:
+        """End what runs in the background and drop every key: the process is going down."""
+        for task in tuple(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._keyring.forget_all()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages opened for their owner: keys from the cover, summary, and the octets that clients see.
+
+Obeys RFC 3501 §6.4.5 (sections count from the first octet that a client sees: prefix, then content).
+Must never know a protocol; what does not open raises SealBrokenError and is never served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from moatmail.core.errors import NotFoundError, SealBrokenError
+from moatmail.crypto.content_seal import ContentOpener
+from moatmail.crypto.cover import MessageKeys, open_cover
+from moatmail.crypto.seal import Purpose, SealKey
+from moatmail.mailbox.opened import Opened
+from moatmail.message.summary import Summary, decode
+from moatmail.store.queries import GetContent, GetMessages, MessageRow
+
+
+async def fetch_rows(opened: Opened, mailbox: int, uids: Sequence[int], *, prefix: bool = False, summary: bool = False) -> dict[int, MessageRow]:
+    """Give the rows of at most 500 messages by UID; those that are gone are not there."""
+    rows = await opened.store.read(GetMessages(opened.id, mailbox, tuple(uids), prefix, summary))
+    return {row.uid: row for row in rows}
+
+
+class OpenMessage:
+    """One message under its keys, opened as far as it is asked: `size` in octets as its owner sees it."""
+
+    __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_summary", "row", "size")
+
+    def __init__(self, opened: Opened, row: MessageRow) -> None:
+        """Open the cover; raises SealBrokenError."""
+        self.row = row
+        self.size = row.size
+        self._account = opened.id
+        self._keys: MessageKeys = open_cover(opened.keys, opened.id, row.id, row.cover)
+        self._sealing = SealKey(self._keys.message_key)
+        self._summary: Summary | None = None
+        self._opener: ContentOpener | None = None
+        self._prefix = b""
+
+    @property
+    def summary(self) -> Summary:
+        """Give the summary (of a row read with it); raises SealBrokenError."""
+        if self._summary is None:
+            octets = self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary)
+            try:
+                self._summary = decode(octets)
+            except ValueError as error:
+                raise SealBrokenError(f"summary of {self.row.id.hex()}: {error}") from None
+        return self._summary
+
+    async def open(self, opened: Opened) -> OpenMessage:
+        """Make the content readable (of a row read with its prefix); raises SealBrokenError, NotFoundError."""
+        if self._opener is None:
+            found = await opened.store.read(GetContent(self.row.content))
+            if found is None:
+                raise NotFoundError(f"content {self.row.content.hex()} is gone")
+            source = opened.files.open(self.row.content) if found.blob is None else found.blob
+            self._opener = ContentOpener(source, self.row.content, self._keys.content_key)
+            if self.row.prefix:
+                self._prefix = self._sealing.open(Purpose.PREFIX, self._account, self.row.id, self.row.prefix)
+            self.size = len(self._prefix) + self._opener.size
+        return self
+
+    @property
+    def header_size(self) -> int:
+        """Give the octets of the header block, prefix included."""
+        return len(self._prefix) + self._opened().header_size
+
+    def header(self) -> bytes:
+        """Give the header block with its closing empty line, prefix included: chunk 0 only is opened."""
+        opener = self._opened()
+        return self._prefix + opener.read(0, opener.header_size)
+
+    def read(self, start: int, length: int) -> Iterator[bytes]:
+        """Give octets `start` to `start + length` in pieces of at most 64 KiB, fewer where the message ends; raises SealBrokenError."""
+        opener = self._opened()
+        end = min(start + length, self.size)
+        if start < len(self._prefix) and start < end:
+            yield self._prefix[start:end]
+        before = len(self._prefix)
+        if end > before:
+            first = max(start - before, 0)
+            yield from opener.chunks(first, end - before - first)
+
+    def _opened(self) -> ContentOpener:
+        if self._opener is None:
+            raise SealBrokenError("content is read before it was opened")
+        return self._opener

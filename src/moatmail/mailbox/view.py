@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UIDs, flags, keywords and modseqs of a mailbox as arrays, shared by all sessions of a process that look at it.
+
+Obeys RFC 3501 §2.3 (message attributes), RFC 7162 §3.1 (modification sequences).
+Must never know what a session was told; it is a copy of the store's rows and may be dropped at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from bisect import bisect_left
+from typing import Final
+
+from moatmail.core.limits.mailbox import PAGE, VIEW_UNUSED_SECONDS
+from moatmail.core.ports.clock import Clock
+from moatmail.mailbox.changes import Changes, fetch_changes
+from moatmail.store.interface import Store
+from moatmail.store.operations import PlacementRow
+from moatmail.store.queries import GetMailbox, ListPlacements, MailboxRow
+
+DELETED: Final = 4
+SEEN: Final = 8
+
+
+class View:
+    """The arrays of one mailbox: equal places belong to one message, UIDs rise. Hold none of them over an `await`: `refresh` changes them."""
+
+    def __init__(self, account: int, row: MailboxRow) -> None:
+        self.account = account
+        self.mailbox = row.id
+        self.uids = array("I")
+        self.flags = array("H")
+        self.modseqs = array("Q")
+        self.keywords: dict[int, tuple[bytes, ...]] = {}
+        self.spellings: dict[bytes, bytes] = {}
+        """Each keyword in use: small letters -> as it is written (RFC 3501 §2.3.2: compared without regard to case)."""
+        self.modseq = row.highestmodseq
+        self.uidnext = row.uidnext
+        self.vanished_at = row.highestmodseq
+        """The modseq at which a message went last; who was told of everything up to it has the same places as we."""
+        self.used = 0.0
+        self.lock = asyncio.Lock()
+
+    # ---- filling ----
+
+    def fill(self, rows: list[PlacementRow]) -> None:
+        """Take all rows of the mailbox, by rising UID."""
+        self.uids = array("I", [row.uid for row in rows])
+        self.flags = array("H", [row.flags for row in rows])
+        self.modseqs = array("Q", [row.modseq for row in rows])
+        for row in rows:
+            if row.keywords:
+                self._set_keywords(row)
+
+    def apply(self, changes: Changes) -> None:
+        """Bring the arrays up to date."""
+        self._remove(changes.vanished)
+        if changes.vanished:
+            self.vanished_at = changes.modseq
+        new: list[PlacementRow] = []
+        for row in changes.rows:
+            place = bisect_left(self.uids, row.uid)
+            if place == len(self.uids):
+                new.append(row)
+            elif self.uids[place] == row.uid:
+                self.flags[place] = row.flags
+                self.modseqs[place] = row.modseq
+                self._set_keywords(row)
+            else:
+                self._insert(place, row)
+        self.uids.extend([row.uid for row in new])
+        self.flags.extend([row.flags for row in new])
+        self.modseqs.extend([row.modseq for row in new])
+        for row in new:
+            self._set_keywords(row)
+        self.modseq, self.uidnext = changes.modseq, changes.uidnext
+
+    def _insert(self, place: int, row: PlacementRow) -> None:
+        """Take a row that came late: only while the view is being filled, before anybody sees it."""
+        self.uids.insert(place, row.uid)
+        self.flags.insert(place, row.flags)
+        self.modseqs.insert(place, row.modseq)
+        self._set_keywords(row)
+
+    def _set_keywords(self, row: PlacementRow) -> None:
+        if not row.keywords:
+            self.keywords.pop(row.uid, None)
+            return
+        words = tuple(word.encode() for word in row.keywords)
+        self.keywords[row.uid] = words
+        for word in words:
+            self.spellings.setdefault(word.lower(), word)
+
+    def _remove(self, vanished: tuple[int, ...]) -> None:
+        places = [place for uid in vanished if (place := self.place(uid)) >= 0]
+        if not places:
+            return
+        for uid in vanished:
+            self.keywords.pop(uid, None)
+        places.sort()
+        # One pass over the gaps between what went, however much it is.
+        self.uids, self.flags, self.modseqs = (_without(column, places) for column in (self.uids, self.flags, self.modseqs))
+
+    # ---- looking ----
+
+    def place(self, uid: int) -> int:
+        """Give the place of a UID, -1 where it is not (any more)."""
+        place = bisect_left(self.uids, uid)
+        return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+    def first_unseen(self) -> int:
+        r"""Give the number of the first message without ``\Seen``, 0 for none."""
+        return next((number for number, flags in enumerate(self.flags, 1) if not flags & SEEN), 0)
+
+    def deleted(self) -> list[int]:
+        r"""Give the UIDs of the messages with ``\Deleted``."""
+        return [uid for uid, flags in zip(self.uids, self.flags, strict=True) if flags & DELETED]
+
+
+def _without(column: array[int], places: list[int]) -> array[int]:
+    kept = array(column.typecode)
+    start = 0
+    for place in places:
+        kept.extend(column[start:place])
+        start = place + 1
+    kept.extend(column[start:])
+    return kept
+
+
+class Views:
+    """The views of one account in this process; `sweep` drops those that nobody used for a while."""
+
+    def __init__(self, store: Store, account: int, clock: Clock) -> None:
+        self._store = store
+        self._account = account
+        self._clock = clock
+        self._views: dict[int, View] = {}
+        self._loading = asyncio.Lock()
+
+    async def current(self, mailbox: int) -> View | None:
+        """Give the view as of now, loaded if need be; None when the mailbox is gone."""
+        view = self._views.get(mailbox)
+        if view is None:
+            async with self._loading:
+                view = self._views.get(mailbox) or await self._load(mailbox)
+            if view is None:
+                return None
+        view.used = self._clock.monotonic()
+        return view if await self._refresh(view) else None
+
+    async def _load(self, mailbox: int) -> View | None:
+        row = await self._store.read(GetMailbox(self._account, mailbox))
+        if row is None:
+            return None
+        view = View(self._account, row)
+        rows: list[PlacementRow] = []
+        while True:
+            page = await self._store.read(ListPlacements(self._account, mailbox, rows[-1].uid if rows else 0, PAGE))
+            rows.extend(page)
+            if len(page) < PAGE:
+                break
+            await asyncio.sleep(0)
+        view.fill(rows)
+        # Pages were read one after another: all that changed meanwhile has a modseq above the one we began with.
+        if not await self._refresh(view):
+            return None
+        self._views[mailbox] = view
+        return view
+
+    async def _refresh(self, view: View) -> bool:
+        async with view.lock:
+            changes = await fetch_changes(self._store, self._account, view.mailbox, view.modseq, view.uidnext)
+            if changes is None:
+                self._views.pop(view.mailbox, None)
+                return False
+            if changes.modseq != view.modseq:
+                view.apply(changes)
+            return True
+
+    def sweep(self) -> None:
+        """Drop views unused for VIEW_UNUSED_SECONDS."""
+        limit = self._clock.monotonic() - VIEW_UNUSED_SECONDS
+        for mailbox in [mailbox for mailbox, view in self._views.items() if view.used < limit]:
+            del self._views[mailbox]
+
+    def __len__(self) -> int:
+        return len(self._views)

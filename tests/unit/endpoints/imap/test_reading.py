@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A delivered message is read: SELECT and every item of FETCH."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.endpoints.imap.lab import HELLO, Lab
+
+PREFIX = b"Return-Path: <bob@sender.test>\r\nDelivered-To: alice@example.test\r\n"
+HEADER = PREFIX + HELLO.partition(b"the eagle")[0]
+
+
+async def test_select_describes_the_mailbox(lab: Lab) -> None:
+    await lab.deliver(HELLO, HELLO)
+    client = await lab.client()
+    untagged = await client.ok("SELECT inbox")
+    assert client.tagged == b"OK [READ-WRITE] selected"
+    assert untagged[0] == b"FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)"
+    assert untagged[1:4] == [b"2 EXISTS", b"2 RECENT", b"OK [UNSEEN 1] first unseen"]
+    assert any(line.startswith(b"OK [UIDNEXT 3]") for line in untagged)
+
+
+@pytest.mark.parametrize(
+    ("items", "wanted"),
+    [
+        pytest.param("UID", b"UID 1", id="its UID"),
+        pytest.param("FLAGS", b"FLAGS (\\Recent)", id="its flags"),
+        pytest.param("RFC822.SIZE", b"RFC822.SIZE %d" % len(PREFIX + HELLO), id="its size, prefix included"),
+        pytest.param("INTERNALDATE", b'INTERNALDATE "15-Jan-2027 08:00:00 +0000"', id="its date of arrival"),
+        pytest.param("BODY.PEEK[]", b"BODY[] {%d}\r\n" % len(PREFIX + HELLO) + PREFIX + HELLO, id="the whole of it"),
+        pytest.param("BODY.PEEK[TEXT]", b"BODY[TEXT] {25}\r\nthe eagle lands at dawn\r\n", id="its text"),
+        pytest.param("BODY.PEEK[TEXT]<4.5>", b"BODY[TEXT]<4> {5}\r\neagle", id="a part of its text"),
+        pytest.param("BODY.PEEK[TEXT]<99.5>", b'BODY[TEXT]<99> ""', id="nothing from behind its end"),
+        pytest.param("BODY.PEEK[1]", b"BODY[1] {25}\r\nthe eagle lands at dawn\r\n", id="its first part, which is its text"),
+        pytest.param("BODY.PEEK[2]", b"BODY[2] NIL", id="a part it has not"),
+        pytest.param("BODY.PEEK[HEADER.FIELDS (SUBJECT)]", b"BODY[HEADER.FIELDS (SUBJECT)] {18}\r\nSubject: hello\r\n\r\n", id="one field"),
+        pytest.param(
+            "RFC822.HEADER", b"RFC822.HEADER {%d}\r\n" % len(PREFIX + HELLO.partition(b"the")[0]) + PREFIX + HELLO.partition(b"the")[0], id="its header"
+        ),
+        pytest.param("BODY", b'BODY ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 25 1)', id="its structure"),
+        pytest.param("MODSEQ", b"MODSEQ (2)", id="its modseq"),
+    ],
+)
+async def test_item(lab: Lab, items: str, wanted: bytes) -> None:
+    await lab.deliver(HELLO)
+    client = await lab.client(select="INBOX")
+    untagged = await client.ok(f"FETCH 1 ({items})")
+    assert b"1 FETCH (" + wanted + b")" in untagged
+    assert not lab.events.alerts()
