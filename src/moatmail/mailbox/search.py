@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
@@ -58,32 +58,38 @@ class Reader(Protocol):
         ...
 
 
+def _go_on() -> None:
+    """Have no reason to stop."""
+
+
 class Slices:
-    """Lets others have the loop whenever a slice of work is done."""
+    """Lets others have the loop whenever a slice of work is done; `check` is called then, and what it raises ends the search."""
 
-    __slots__ = ("_clock", "_since")
+    __slots__ = ("_check", "_clock", "_since")
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, check: Callable[[], None] = _go_on) -> None:
         self._clock = clock
+        self._check = check
         self._since = clock.monotonic()
 
     async def pause(self) -> None:
         """Go on at once, or after everybody else had a turn."""
-        if self._clock.monotonic() - self._since >= limits.SLICE_SECONDS:
+        if self._clock.monotonic() - self._since >= limits.SEARCH_SLICE:
             await asyncio.sleep(0)
+            self._check()
             self._since = self._clock.monotonic()
 
 
-async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, clock: Clock, need: Need = Need.ALL) -> list[int]:
+async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slices: Slices, need: Need = Need.ALL) -> list[int]:
     """Give the places (from 0, rising) of the messages of `snapshot` that match; with FIRST or LAST at most that one.
 
-    A message that is gone, or cannot be opened where it must be, does not match. Raises StoreUnavailableError.
+    A message that is gone, or cannot be opened where it must be, does not match. Raises StoreUnavailableError, and what ends the slices.
     """
     columns = Columns(snapshot)
     settled = columns.settle(criterion)
     found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
     if rest:
-        opening = _Opening(build_test(criterion, columns), snapshot, reader, Slices(clock))
+        opening = _Opening(build_test(criterion, columns), snapshot, reader, slices)
         if asks_sizes(criterion):
             more, rest = await opening.by_sizes(rest)
             found, rest = _narrow(sorted(found + more), rest, need)

@@ -9,6 +9,8 @@ A column holds an octet per message, 0 or 1, and is computed with as one long in
 
 from __future__ import annotations
 
+import sys
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,11 @@ class Snapshot:
     flags: bytes
     modseqs: Sequence[int]
     keywords: Mapping[int, Sequence[bytes]]
+
+
+def flag_octets(flags: array[int]) -> bytes:
+    """Give the flags of a view (16 bits each) as an octet each."""
+    return flags.tobytes()[0 if sys.byteorder == "little" else 1 :: flags.itemsize]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from moatmail.mailbox.criteria import (
     Uids,
     fold,
 )
-from moatmail.mailbox.search import Need, search
+from moatmail.mailbox.search import Need, Slices, search
 from tests.unit.mailbox.shelf import Mail, Shelf, plain_search
 
 SEEN, FLAGGED, RECENT = 8, 2, 32
@@ -54,7 +54,7 @@ class Ticks:
 
 async def places(criterion: Criterion, *mail: Mail, need: Need = Need.ALL) -> list[int]:
     shelf = Shelf(mail)
-    return await search(criterion, shelf.snapshot(), shelf, Ticks(), need)
+    return await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), need)
 
 
 def message(body: str = "", *, charset: str = "utf-8", encoding: str = "8bit", kind: str = "plain", **fields: str) -> bytes:
@@ -94,7 +94,7 @@ FOUR = (Mail(b"", SEEN, modseq=5), Mail(b"", SEEN | FLAGGED, (b"$Work",), modseq
 )
 async def test_numbers_alone_decide(criterion: Criterion, wanted: list[int]) -> None:
     shelf = Shelf(FOUR)
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks()) == wanted
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks())) == wanted
     assert shelf.opened == []  # nothing was read
 
 
@@ -135,7 +135,7 @@ async def test_a_size_equal_to_the_asked_one_is_neither_larger_nor_smaller(crite
 async def test_sizes_are_read_in_pages_only_where_numbers_leave_something_open() -> None:
     mail = [Mail(b"x" * size, SEEN if 2 <= size < 21 else 0) for size in range(23)]
     shelf = Shelf(mail)
-    assert await search(And((Not(Flag(SEEN)), Larger(0))), shelf.snapshot(), shelf, Ticks()) == [1, 21, 22]
+    assert await search(And((Not(Flag(SEEN)), Larger(0))), shelf.snapshot(), shelf, Slices(Ticks())) == [1, 21, 22]
     assert shelf.opened == ["sizes"] * 2  # the page of the first four, and that of the last two: nothing between
 
 
@@ -203,7 +203,7 @@ async def test_the_members_of_groups_and_their_names_are_found() -> None:
 async def test_summaries_decide_without_opening_a_content() -> None:
     shelf = Shelf([Mail(message(Subject="hello world", Date=DATES[0])), Mail(message())])
     criterion = And((HeaderText(b"subject", "O W"), Sent(Relation.ON, date(2007, 3, 24)), HeaderText(b"subject", "")))
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks()) == [0]
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks())) == [0]
     assert shelf.opened == ["summary 3", "summary 5"]
 
 
@@ -289,11 +289,11 @@ async def test_a_header_that_matches_spares_the_body() -> None:
 async def test_a_message_that_does_not_open_never_matches_and_is_told() -> None:
     good, no_summary, no_content = message("body", Subject="s"), "summary", "content"
     shelf = Shelf([Mail(good), Mail(good, broken=no_summary), Mail(good, broken=no_content), Mail(good)])
-    assert await search(Body("body"), shelf.snapshot(), shelf, Ticks()) == [0, 3]
+    assert await search(Body("body"), shelf.snapshot(), shelf, Slices(Ticks())) == [0, 3]
     assert shelf.told == [5, 7]
-    assert await search(Not(Body("nothing")), shelf.snapshot(), shelf, Ticks()) == [0, 3]
-    assert await search(HeaderText(b"subject", "S"), shelf.snapshot(), shelf, Ticks()) == [0, 2, 3]
-    assert await search(Or((Flag(SEEN), Larger(1))), shelf.snapshot(), shelf, Ticks()) == [0, 1, 2, 3]
+    assert await search(Not(Body("nothing")), shelf.snapshot(), shelf, Slices(Ticks())) == [0, 3]
+    assert await search(HeaderText(b"subject", "S"), shelf.snapshot(), shelf, Slices(Ticks())) == [0, 2, 3]
+    assert await search(Or((Flag(SEEN), Larger(1))), shelf.snapshot(), shelf, Slices(Ticks())) == [0, 1, 2, 3]
 
 
 # ---- only the first or the last ----
@@ -302,7 +302,7 @@ async def test_a_message_that_does_not_open_never_matches_and_is_told() -> None:
 @pytest.mark.parametrize(("need", "wanted", "looked_at"), [(Need.FIRST, [1], [3, 5]), (Need.LAST, [8], [21, 19]), (Need.ALL, [1, 4, 8], None)])
 async def test_for_the_first_or_last_match_no_more_is_opened_than_needed(need: Need, wanted: list[int], looked_at: list[int] | None) -> None:
     shelf = Shelf([Mail(message(Subject="yes" if place in (1, 4, 8) else "no")) for place in range(10)])
-    assert await search(HeaderText(b"subject", "yes"), shelf.snapshot(), shelf, Ticks(), need) == wanted
+    assert await search(HeaderText(b"subject", "yes"), shelf.snapshot(), shelf, Slices(Ticks()), need) == wanted
     if looked_at is not None:
         assert shelf.opened == [f"summary {uid}" for uid in looked_at]
 
@@ -310,7 +310,7 @@ async def test_for_the_first_or_last_match_no_more_is_opened_than_needed(need: N
 async def test_a_certain_match_leaves_open_only_what_could_be_better() -> None:
     shelf = Shelf([Mail(message(Subject="yes"), FLAGGED if place == 2 else 0) for place in range(5)])
     criterion = Or((Flag(FLAGGED), HeaderText(b"subject", "no")))
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks(), Need.LAST) == [2]
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), Need.LAST) == [2]
     assert shelf.opened == ["summary 11", "summary 9"]
 
 
@@ -329,11 +329,21 @@ async def test_a_long_search_lets_others_have_the_loop() -> None:
     shelf = Shelf([Mail(message("body")) for _ in range(40)], page=50)
     task = asyncio.create_task(other())
     try:
-        assert len(await search(Body("body"), shelf.snapshot(), shelf, Ticks(limits.SLICE_SECONDS / 2))) == 40
+        assert len(await search(Body("body"), shelf.snapshot(), shelf, Slices(Ticks(limits.SEARCH_SLICE / 2)))) == 40
     finally:
         task.cancel()
     # A look at the clock costs half a slice: every second look ends one, and there are two looks for a message.
     assert 35 <= turns <= 45
+
+
+async def test_a_search_that_nobody_waits_for_ends_with_its_slice() -> None:
+    def nobody() -> None:
+        raise ConnectionResetError
+
+    shelf = Shelf([Mail(message("body")) for _ in range(40)])
+    with pytest.raises(ConnectionResetError):
+        await search(Body("body"), shelf.snapshot(), shelf, Slices(Ticks(limits.SEARCH_SLICE / 8), nobody))
+    assert len(shelf.opened) < 20
 
 
 async def test_a_large_text_is_looked_through_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -462,6 +472,6 @@ criteria: st.SearchStrategy[Criterion] = st.recursive(
 async def test_step_by_step_finds_what_opening_everything_finds(mail: list[Mail], criterion: Criterion) -> None:
     shelf = Shelf(mail)
     wanted = plain_search(criterion, shelf)
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks()) == wanted
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks(), Need.FIRST) == wanted[:1]
-    assert await search(criterion, shelf.snapshot(), shelf, Ticks(), Need.LAST) == wanted[-1:]
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks())) == wanted
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), Need.FIRST) == wanted[:1]
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), Need.LAST) == wanted[-1:]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SEARCH and UID SEARCH: the client's keys as criteria of the mailbox, what was found as SEARCH or ESEARCH.
+
+Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ).
+Must never know how a message is matched.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+from moatmail.endpoints.imap.alter import current_view
+from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.endpoints.imap.sync import enable_condstore, sync
+from moatmail.mailbox import criteria
+from moatmail.mailbox.criteria import Criterion
+from moatmail.mailbox.search import Need, Slices, search
+from moatmail.mailbox.search_columns import Snapshot, flag_octets
+from moatmail.mailbox.search_reader import MailboxReader
+from moatmail.mailbox.view import View
+from moatmail.net.drive import PeerGoneError
+from moatmail.wire.imap import events, flags, responses
+from moatmail.wire.imap import search as keys
+from moatmail.wire.imap.search import SearchKey, SearchReturn
+
+_RECENT: Final = bytes(value | flags.RECENT for value in range(256))
+_NEEDS: Final = {frozenset((SearchReturn.MIN,)): Need.FIRST, frozenset((SearchReturn.MAX,)): Need.LAST}
+_ENDS: Final = frozenset((SearchReturn.MIN, SearchReturn.MAX))
+
+
+async def run(conversation: Conversation, command: events.Search) -> None:
+    """Search among the messages that the client was told of."""
+    if command.modseq:
+        enable_condstore(conversation)
+    # RFC 3501 §7.4.1: SEARCH counts messages, so none may go meanwhile; UID SEARCH does not mind.
+    await sync(conversation, expunge=command.uid, uid=command.uid)
+    if conversation.selected is None:
+        return  # the mailbox went, and the session with it
+    selected = conversation.selected
+    view = await current_view(conversation)
+    aligned = selected.is_aligned(view)
+    snapshot = _snapshot(selected, view)
+    criterion = translate(command.key, selected)
+    reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
+    need = _NEEDS.get(command.returns or frozenset(), Need.ALL)
+    places = await search(criterion, snapshot, reader, Slices(conversation.door.clock, partial(_check_peer, conversation)), need)
+    numbers = [place + 1 for place in places] if aligned and not command.uid else [snapshot.uids[place] for place in places]
+    if not aligned and not command.uid:
+        numbers = list(map(selected.numbering.number, numbers))
+    modseq = _told_modseq(command, snapshot.modseqs, places) if command.modseq else None
+    if command.returns is None:
+        conversation.untagged(responses.search(numbers, modseq))
+    else:
+        conversation.untagged(responses.extended_search(command, numbers, modseq))
+    conversation.done(command, b"searched")
+
+
+def _check_peer(conversation: Conversation) -> None:
+    """End a search that nobody waits for."""
+    if conversation.connection.gone:
+        raise PeerGoneError
+
+
+def _told_modseq(command: events.Search, modseqs: Sequence[int], places: list[int]) -> int | None:
+    """Give the modseq that goes with the answer: of what is told when only ends are, else the highest of all found (RFC 7162 §3.1.5, §3.1.10)."""
+    if not places:
+        return None
+    told = places
+    if command.returns and command.returns <= _ENDS:
+        told = ([places[0]] if SearchReturn.MIN in command.returns else []) + ([places[-1]] if SearchReturn.MAX in command.returns else [])
+    return max(modseqs[place] for place in told)
+
+
+def _snapshot(selected: Selected, view: View) -> Snapshot:
+    """Copy the numbers of the messages this session was told of and that are still there; nothing may wait here, for a view changes."""
+    numbering = selected.numbering
+    if selected.is_aligned(view):
+        end = numbering.count
+        uids, bits, modseqs = view.uids[:end], view.flags[:end], view.modseqs[:end]
+    else:
+        uids, bits, modseqs = array("I"), array("H"), array("Q")
+        for low, high in numbering.uid_spans(1, numbering.count):
+            first, beyond = bisect_left(view.uids, low), bisect_right(view.uids, high)
+            uids.extend(view.uids[first:beyond])
+            bits.extend(view.flags[first:beyond])
+            modseqs.extend(view.modseqs[first:beyond])
+    octets = flag_octets(bits)
+    for low, high in selected.recent:
+        first, beyond = bisect_left(uids, low), bisect_right(uids, high)
+        octets = octets[:first] + octets[first:beyond].translate(_RECENT) + octets[beyond:]
+    return Snapshot(uids, octets, modseqs, dict(view.keywords))
+
+
+# ---------------------------------------------------------------- keys to criteria
+
+
+def translate(key: SearchKey, selected: Selected) -> Criterion:
+    """Give a search key as criterion; message numbers become the UIDs they stand for."""
+    return _TRANSLATORS[type(key)](key, selected)
+
+
+def _everything(_key: keys.Everything, _selected: Selected) -> Criterion:
+    return criteria.And()
+
+
+def _and(key: keys.And, selected: Selected) -> Criterion:
+    return criteria.And(tuple([translate(part, selected) for part in key.keys]))
+
+
+def _or(key: keys.Or, selected: Selected) -> Criterion:
+    return criteria.Or((translate(key.left, selected), translate(key.right, selected)))
+
+
+def _not(key: keys.Not, selected: Selected) -> Criterion:
+    return criteria.Not(translate(key.key, selected))
+
+
+def _numbers(key: keys.Numbers, selected: Selected) -> Criterion:
+    numbering = selected.numbering
+    # A number beyond the mailbox names no message here, as in RFC 4731's answers without ALL; other commands refuse it.
+    ranges = [(first, min(last, numbering.count)) for first, last in key.sequence.resolve(numbering.count) if first <= numbering.count]
+    return criteria.Uids(tuple([(numbering.uid(first), numbering.uid(last)) for first, last in ranges]))
+
+
+def _uids(key: keys.Uids, selected: Selected) -> Criterion:
+    return criteria.Uids(key.sequence.resolve(selected.numbering.last_uid))
+
+
+_TRANSLATORS: Final[dict[type[Any], Callable[[Any, Selected], Criterion]]] = {
+    keys.Everything: _everything,
+    keys.And: _and,
+    keys.Or: _or,
+    keys.Not: _not,
+    keys.Numbers: _numbers,
+    keys.Uids: _uids,
+    keys.HasFlag: lambda key, _: criteria.Flag(key.bit),
+    keys.HasKeyword: lambda key, _: criteria.Keyword(key.keyword),
+    keys.HeaderText: lambda key, _: criteria.HeaderText(key.field, key.text),
+    keys.BodyText: lambda key, _: criteria.Body(key.text),
+    keys.AnyText: lambda key, _: criteria.Text(key.text),
+    keys.Larger: lambda key, _: criteria.Larger(key.size),
+    keys.Smaller: lambda key, _: criteria.Smaller(key.size),
+    keys.Received: lambda key, _: criteria.Received(criteria.Relation(key.relation.value), key.day),
+    keys.Sent: lambda key, _: criteria.Sent(criteria.Relation(key.relation.value), key.day),
+    keys.ModSeq: lambda key, _: criteria.ModSeq(key.value),
+}
