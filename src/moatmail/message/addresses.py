@@ -11,11 +11,14 @@ import re
 from dataclasses import dataclass
 
 from moatmail.core.address import Address, AddressError, parse_mailbox
-from moatmail.core.limits.message import ADDRESSES_MAX, COMMENT_DEPTH_MAX
+from moatmail.core.limits.message import ADDRESS_TOKENS_MAX, ADDRESSES_MAX, COMMENT_DEPTH_MAX
 from moatmail.message.encoded_word import decode_words
 
 # One token: blanks, quoted string, domain literal, a run of anything that is no special, or one special. Possessive: time is linear.
 _TOKEN = re.compile(rb'[ \t]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[^\]<>,]*+\]?|[^ \t"()\[<>,;:@]++|.', re.DOTALL)
+# The mailbox as nearly all mail writes it, to the comma or the end; everything else goes token by token, with the same result.
+_ATOMS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]++"
+_PLAIN = re.compile(rb'[ \t]*+(?:(?:"([^"\\]*+)"|(%b(?: %b)*+))? ?<(%b)@(%b)>|(%b)@(%b))[ \t]*+(?:,|\Z)' % ((_ATOMS,) * 6))
 _COMMENT_MARK = re.compile(rb"[()\\]")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _SPACE = (b" ", b" ")
@@ -96,23 +99,35 @@ class _Reader:
 
     def read(self) -> list[Mailbox | Group]:
         value, position = self._value, 0
-        match_token, length = _TOKEN.match, len(value)
+        length = len(value)
+        tokens = 0
+        fresh = True  # whether an entry may begin here
         while position < length and self._count < ADDRESSES_MAX:
-            match = match_token(value, position)
-            if match is None:
+            plain = _PLAIN.match(value, position) if fresh else None
+            if plain is not None:
+                self._add(_plain_mailbox(plain))
+                position = plain.end()
+                continue
+            match = _TOKEN.match(value, position)
+            tokens += 1
+            if match is None or tokens > ADDRESS_TOKENS_MAX:
                 break
-            token = match[0]
-            position = match.end()
-            special = _SPECIALS.get(token)
-            if special is not None:
-                special(self, token)
-            elif token == b"(":
-                position = self._read_comment(position)
-            else:
-                self._word(token)
+            position = self._take(match[0], match.end())
+            fresh = match[0] == b"," and not self._in_angle
         self._flush()
         self._end_group()
         return self._entries
+
+    def _take(self, token: bytes, end: int) -> int:
+        """Take one token that ends at `end`; give where the next one begins."""
+        special = _SPECIALS.get(token)
+        if special is not None:
+            special(self, token)
+        elif token == b"(":
+            return self._read_comment(end)
+        else:
+            self._word(token)
+        return end
 
     # ---- tokens ---------------------------------------------------------------------------------------------------
 
@@ -227,6 +242,14 @@ _SPECIALS = {
     b";": _Reader._semicolon,  # noqa: SLF001
     b"@": _Reader._at,  # noqa: SLF001
 }
+
+
+def _plain_mailbox(match: re.Match[bytes]) -> Mailbox:
+    quoted, phrase, localpart, domain, bare_localpart, bare_domain = match.groups()
+    if localpart is None:
+        localpart, domain = bare_localpart, bare_domain
+    name = phrase if quoted is None else quoted.strip(b" \t")
+    return Mailbox(name or None, None, localpart, domain, b"%b@%b" % (localpart, domain))
 
 
 def _phrase_text(pieces: list[_Piece]) -> bytes:

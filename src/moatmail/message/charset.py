@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 
 _LABEL_MAX = 64
+_HALVES = frozenset(("utf-7", "utf_7"))
 # Codecs that are no charsets of text in mail, or cost more than linear time.
 _REFUSED = frozenset(("idna", "punycode", "unicode_escape", "raw_unicode_escape", "mbcs", "oem", "undefined"))
 _ALIASES = {
@@ -69,7 +70,9 @@ def decode(octets: bytes, charset: str) -> str:
     if name is None:
         return octets.decode("ascii", "replace")
     try:
-        return octets.decode(name, "replace")
+        text = octets.decode(name, "replace")
+        # UTF-7 lets halves of surrogate pairs through, which no UTF-8 can carry on.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if name in _HALVES else text
     except (ValueError, LookupError):
         # A codec that ignores the error handler (utf-16 without its mark at odd lengths among them).
         return octets.decode("ascii", "replace")

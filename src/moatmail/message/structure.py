@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from moatmail.core.limits.message import BOUNDARY_MAX, DELIMITER_LINE_MAX, DEPTH_MAX, ENVELOPE_OCTETS_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PARTS_MAX
+from moatmail.core.limits.message import (
+    BOUNDARY_MAX,
+    DELIMITER_LINE_MAX,
+    DEPTH_MAX,
+    ENVELOPE_OCTETS_MAX,
+    HEADER_MAX,
+    LEAD_OCTETS_MAX,
+    PART_HEADERS_MAX,
+    PARTS_MAX,
+)
 from moatmail.message.header import Header
 from moatmail.message.parameters import Parameters, is_attachment, parameter_octets, read_content_fields
 
@@ -108,6 +117,7 @@ class StructureParser:
         self._needle = b""
         self._parts = 1
         self._truncated = False
+        self._header_octets = 0
         self._envelope_octets = 0
         self._lead = bytearray()
         self._lead_part: Part | None = None
@@ -268,6 +278,10 @@ class StructureParser:
         elif self._stack[-2].media == b"message":
             part.envelope = self._envelope_of(header)
         self._open_body(part, at)
+        self._header_octets += len(block)
+        if self._header_octets > PART_HEADERS_MAX:
+            self._truncated = True
+            _drop_facts(part)
 
     def _open_body(self, part: Part, at: int) -> None:
         if part.media == b"multipart":
@@ -370,6 +384,12 @@ class StructureParser:
         self._head_from -= to
         if self._lead_from >= 0:
             self._lead_from -= to
+
+
+def _drop_facts(part: Part) -> None:
+    part.parameters = part.disposition_parameters = ()
+    part.content_id = part.description = part.location = part.md5 = None
+    part.language = ()
 
 
 def _boundary(part: Part) -> bytes:

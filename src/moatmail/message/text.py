@@ -21,6 +21,7 @@ from moatmail.message.transfer import decode_body, decoder
 Read = Callable[[int, int], Iterable[bytes]]
 """Gives the octets of (start, length) in pieces, counted from the start of what clients see."""
 
+_PLAIN_LEAD_OCTETS = 10 * PREVIEW_CHARACTERS_MAX  # quoted-printable takes nine for a Chinese character; HTML needs more for its head
 # Stops at the next "<", so that text full of them costs linear time.
 _TAG = re.compile(r"<[^<>]*+>")
 _HIDDEN = re.compile(r"<(style|script|head)(?=[\s>/])", re.IGNORECASE)
@@ -84,6 +85,8 @@ def html_text(text: str) -> str:
 
 def preview(octets: bytes, encoding: bytes, media: str, charset: str) -> str:
     """Give at most PREVIEW_CHARACTERS_MAX characters of the beginning of a text part, blanks collapsed (RFC 8970 §3.1)."""
+    if media != "text/html":
+        octets = octets[:_PLAIN_LEAD_OCTETS]
     text = part_text(decode_body(octets, encoding), media, charset)
     # Only the beginning is collapsed: that much of it is blank in no message a person wrote.
     text = " ".join(text[: 10 * PREVIEW_CHARACTERS_MAX].replace("\0", "").split())

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moatmail.core.limits.message import ADDRESSES_MAX
+from moatmail.core.limits.message import ADDRESS_TOKENS_MAX, ADDRESSES_MAX
+from moatmail.message import addresses
 from moatmail.message.addresses import Group, Mailbox, mailboxes, parse_addresses
 from moatmail.message.header import unfold
 from tests.unit.message.reading import DATA
@@ -96,6 +98,7 @@ def test_display_names_are_decoded() -> None:
 
 def test_a_list_ends_at_the_limit() -> None:
     assert len(parse_addresses(b"a@b," * (ADDRESSES_MAX + 10))) == ADDRESSES_MAX
+    assert len(parse_addresses(b"(c)" * ADDRESS_TOKENS_MAX + b"<a@b>")) == 0
     assert len(mailboxes(b"g:" + b"a@b," * (ADDRESSES_MAX + 10))) == ADDRESSES_MAX
 
 
@@ -137,3 +140,14 @@ def test_no_octets_are_too_damaged(value: bytes) -> None:
     for entry in mailboxes(value):
         assert entry.address is None or str(entry.address)
         assert b"(" not in entry.spec or b'"' in entry.spec or b"[" in entry.spec
+
+
+PIECES = [b"a.b", b"@", b"<", b">", b",", b":", b";", b'"c d"', b'" "', b"\\", b"(x)", b"[1]", b" ", b"\t", b"=?u?Q?x?=", b"\xc3\xa9", b"A B <a@b>", b"c@d, "]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map(b"".join))
+def test_the_short_cut_for_plain_mailboxes_gives_what_the_tokens_give(value: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(addresses, "_PLAIN", re.compile(rb"(?!)"))
+        by_tokens = parse_addresses(value)
+    assert parse_addresses(value) == by_tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from moatmail.core.limits.message import BOUNDARY_MAX, DEPTH_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PARTS_MAX
+from moatmail.core.limits.message import BOUNDARY_MAX, DEPTH_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PART_HEADERS_MAX, PARTS_MAX
 from moatmail.message.structure import Part, StructureParser
 from tests.unit.message.reading import judge, message, parse, walk
 
@@ -189,6 +189,16 @@ def test_parts_end_at_the_limit(count: int, *, truncated: bool) -> None:
     judge(content, found)
     assert (found.parts, found.truncated) == (min(count + 1, PARTS_MAX), truncated)
     assert found.root.children[-1].body_end >= len(content) - 9
+
+
+def test_the_facts_of_all_parts_together_are_bounded() -> None:
+    part = "--b\nContent-Type: image/png" + "".join(f"; n{number}={'x' * 1_000}" for number in range(60)) + "\nContent-Description: " + "y" * 60_000 + "\n\nx\n"
+    content = message(MIXED + part * 100 + "--b--\n")
+    found = parse(content)
+    assert found.truncated
+    assert len(judge(content, found).bodystructure) < 2 * PART_HEADERS_MAX
+    assert (found.root.children[-1].media, found.root.children[-1].parameters, found.root.children[-1].description) == (b"image", (), None)
+    assert found.root.children[0].description is not None
 
 
 def test_a_boundary_over_the_limit_is_none() -> None:

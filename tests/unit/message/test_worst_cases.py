@@ -50,6 +50,7 @@ CONTENTS = {
     "a header of line ends and dashes": filled(b"\n--x: y"),
     "an encoded subject": b"Subject:" + filled(b" =?utf-8?Q?=C3?=") + b"\r\n\r\n",
     "one line": MIXED + b"--b" + filled(b" "),
+    "address lists of tokens": b"".join(name + b":" + b'(),"' * 10_000 + b"\r\n" for name in (b"From", b"Sender", b"Reply-To", b"To", b"Cc", b"Bcc")) + b"\r\n",
     "many fields of one name": filled(b"Subject: x\r\n") + b"\r\n",
 }
 

@@ -33,11 +33,17 @@ PARAMETER_OCTETS_MAX: Final = 4_096
 FIELD_OCTETS_MAX: Final = 64 * 1024
 """Octets of one field value that go into ENVELOPE or BODYSTRUCTURE or are parsed for a search."""
 
+PART_HEADERS_MAX: Final = 1024 * 1024
+"""Octets of all header blocks together whose MIME facts are kept; of later parts only type and encoding are (bounds BODYSTRUCTURE)."""
+
 ENVELOPE_OCTETS_MAX: Final = 256 * 1024
 """Octets of embedded messages' header fields kept for their ENVELOPEs, over the whole message."""
 
 ADDRESSES_MAX: Final = 1_000
 """Mailboxes and groups of one address list that are read."""
+
+ADDRESS_TOKENS_MAX: Final = 8_000
+"""Tokens of one address list that are read one by one: plain mailboxes need none, and hostile lists must not stop the loop."""
 
 COMMENT_DEPTH_MAX: Final = 50
 """Nesting of comments in a structured field (RFC 5322 §3.2.2 allows any)."""
