@@ -47,6 +47,9 @@ long: $(VENV)/.dev ## the third tier: hours, before a release
 fuzz: $(VENV)/.dev ## every parser against hostile bytes (FUZZ_SECONDS=60 each; ARGS='fuzz_header' takes one)
 	@tools/fuzz $(ARGS)
 
+bench: $(VENV)/.dev ## ours and Postfix + Dovecot in one run (root, Debian packages, MOATMAIL_BENCH)
+	@$(BIN)/python tools/bench $(ARGS)
+
 fmt: $(VENV)/.dev ## bring the sources into form
 	@$(BIN)/ruff check --fix --quiet $(SOURCES) tools && $(BIN)/ruff format --quiet $(SOURCES) tools
 

@@ -27,6 +27,7 @@ from moatmail.intake.receive import Answer
 from moatmail.mailbox.incoming import HeaderTooLargeError, Incoming
 from moatmail.net.drive import Connection, DeadlinePassedError
 from moatmail.net.listener import ServerTLS
+from moatmail.net.stream import StreamError
 from moatmail.wire.sasl import Failure, NeedsPassword, NeedsVerifier, ScramVerifier, Success
 from moatmail.wire.smtp import events as happened
 from moatmail.wire.smtp.content import ContentLimits
@@ -98,7 +99,8 @@ class SMTPSession:
                 event = await self._connection.next_event(self._patience())
                 if event is not None:
                     await self._handle(event)
-                elif self._connection.finishing and self._incoming is None:
+                # Between transactions only: what is being received may still be finished while the server drains.
+                if self._connection.finishing and self._incoming is None and self._engine.waiting is None:
                     self._engine.shut(_CLOSING)
         except DeadlinePassedError:
             # RFC 5321 §4.5.3.2: a server that gives up waiting says 421 and closes.
@@ -120,7 +122,7 @@ class SMTPSession:
         """Answer one event; the one place of this door where the unexpected is caught: 451, never "accepted anyway"."""
         try:
             await _HANDLERS[type(event)](self, event)
-        except (DeadlinePassedError, ConnectionError):
+        except StreamError:
             raise
         except Exception as error:
             if not event.awaits:
