@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moatmail.core.limits import message as limits
 from moatmail.message import summary
 from moatmail.message.header import Header
 from moatmail.message.structure import StructureParser
@@ -51,6 +52,15 @@ def test_pieces_change_nothing(content: bytes, sizes: list[int]) -> None:
         whole.lead,
     )
     assert cut.header.block == whole.header.block
+
+
+@settings(max_examples=400, deadline=None)
+@given(CONTENTS, st.integers(1, 3), st.sampled_from([0, 1, 7]))
+def test_exact_patterns_find_what_the_plain_search_finds(content: bytes, turns: int, piece: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "FALSE_DELIMITERS_MAX", turns)
+        exact = parse(content, piece)
+    assert exact.root == parse(content).root
 
 
 @settings(max_examples=400, deadline=None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from moatmail.core.limits import message as limits
 from moatmail.core.limits.message import (
     BOUNDARY_MAX,
     DELIMITER_LINE_MAX,
@@ -115,6 +116,9 @@ class StructureParser:
         self._open: list[tuple[int, bytes]] = []  # (place on the stack, boundary) of multiparts not closed yet
         self._delimiters: dict[bytes, tuple[int, bool]] = {}
         self._needle = b""
+        self._false = 0  # lines that began like one of these delimiters and were none
+        self._exact_body: re.Pattern[bytes] | None = None
+        self._exact_header: re.Pattern[bytes] | None = None
         self._parts = 1
         self._truncated = False
         self._header_octets = 0
@@ -171,11 +175,14 @@ class StructureParser:
         """Look for the end of the header block; give True if there is more to do in the buffer."""
         buffer = self._buffer
         # A part's header also ends at a delimiter, if the empty line was forgotten.
-        match = _HEADER_END_OR_DASHES.search(buffer, self._position)
+        exact = self._exact_header if self._peeked else None
+        match = (exact or _HEADER_END_OR_DASHES).search(buffer, self._position)
+        if match is None and exact is not None:
+            return self._keep_last_line()
         if match is None:
             self._position = len(buffer) - next((length for end, length in _PARTIAL_ENDS if buffer.endswith(end)), 0)
             return False
-        if buffer[match.end() - 1] == 0x2D:
+        if buffer.startswith(b"--", match.start() + 1):
             return self._delimiter(match.start())
         self._end_header(match.end())
         return True
@@ -186,11 +193,21 @@ class StructureParser:
         if not needle:
             self._position = len(buffer)
             return False
+        if self._exact_body is not None:
+            match = self._exact_body.search(buffer, self._position)
+            return self._keep_last_line() if match is None else self._delimiter(match.start())
         at = buffer.find(needle, self._position)
         if at >= 0:
             return self._delimiter(at)
         line_end = buffer.rfind(b"\n", max(self._position, len(buffer) - len(needle) + 1))
         self._position = line_end if line_end >= 0 else len(buffer)
+        return False
+
+    def _keep_last_line(self) -> bool:
+        """Leave the last line of the buffer undecided, if it may still become a delimiter; give False."""
+        buffer = self._buffer
+        line_end = buffer.rfind(b"\n", self._position)
+        self._position = line_end if line_end >= 0 and len(buffer) - line_end - 1 <= DELIMITER_LINE_MAX else len(buffer)
         return False
 
     def _delimiter(self, at: int) -> bool:
@@ -213,7 +230,22 @@ class StructureParser:
         self._position = line_end
         if found is not None:
             self._obey(found[0], closing=found[1], at=at, line_end=line_end)
+        else:
+            self._false += 1
+            if self._false == limits.FALSE_DELIMITERS_MAX:
+                self._look_exactly()
         return True
+
+    def _look_exactly(self) -> None:
+        """Make the patterns of the open delimiters, with which lines that only begin like one cost nothing but their octets."""
+        boundaries = [boundary for _, boundary in self._open]
+        if sum(map(len, boundaries)) > limits.EXACT_OCTETS_MAX:
+            return
+        self._exact_header = re.compile(rb"\n\r?\n")
+        if boundaries:
+            line = rb"--(?:%b)(?:--)?[ \t\r]*+(?:\n|\Z)" % b"|".join(map(re.escape, boundaries))
+            self._exact_body = re.compile(rb"\n" + line)
+            self._exact_header = re.compile(rb"\n(?:\r?\n|%b)" % line)
 
     def _is_own_delimiter(self, line: bytes, at: int) -> bool:
         """Tell whether a line within a header is the first delimiter of the very multipart that the header declares: its empty line was forgotten."""
@@ -331,6 +363,7 @@ class StructureParser:
             delimiters[boundary] = (level, False)
             delimiters[boundary + b"--"] = (level, True)
         self._delimiters = delimiters
+        self._false, self._exact_body, self._exact_header = 0, None, None
         self._needle = b"\n--" + _common_beginning([boundary for _, boundary in self._open]) if delimiters else b""
 
     # ---- what is kept of the octets ---------------------------------------------------------------------------------

@@ -21,6 +21,12 @@ PARTS_MAX: Final = 1_000
 DELIMITER_LINE_MAX: Final = 998
 """Octets of a line that may still be a delimiter (RFC 5322 §2.1.1: no line is longer)."""
 
+FALSE_DELIMITERS_MAX: Final = 5_000
+"""Lines that began like a delimiter and were none, after which an exact pattern looks for delimiters instead (hostile bodies)."""
+
+EXACT_OCTETS_MAX: Final = 2_048
+"""Octets of all open boundaries up to which that pattern is made: a longer one would cost more than it spares."""
+
 BOUNDARY_MAX: Final = 256
 """Octets of a boundary that is obeyed (RFC 2046 §5.1.1 says 70; real mail goes beyond)."""
 
