@@ -29,6 +29,7 @@ from moatmail.store.apply.work import Effects, Hints, Work
 from moatmail.store.content import ContentFiles
 from moatmail.store.keystore import KeyStoreFile
 from moatmail.store.operations import Decision, Operation
+from moatmail.store.reserve import Reserve
 from moatmail.store.sql import directory, messages, schema, state
 from moatmail.store.sql.statement import make_tables
 from moatmail.store.sqlite import Database, DatabaseError, Use, is_full, open_database, translate
@@ -85,6 +86,7 @@ class Writer:
         self._commits = self._check_commits()
         self._effects = Effects()
         self._pruned = 0.0
+        self._reserve = Reserve(folder)
         self._kept: deque[Decision] = deque()
         self._mover: Database | None = None
         self._log_pages = 0
@@ -119,7 +121,7 @@ class Writer:
         """Apply a batch in a transaction that is left open for `commit`; one operation that fails is undone and fails alone."""
         self._effects = Effects()
         now = self._clock.now()
-        full = self._free_octets() < limits.FREE_OCTETS
+        full = not self._reserve.growth_allowed()
         try:
             self.db.begin()
             before = self.db.changes
@@ -185,10 +187,6 @@ class Writer:
     def _refuse_growth() -> Outcome:
         return Outcome(None, StorageFullError("less free room on the disk than is kept for reading and deleting"))
 
-    def _free_octets(self) -> int:
-        status = os.statvfs(self.folder)
-        return status.f_bavail * status.f_frsize
-
     def _close_accounts(self, now: float) -> None:
         """Write what belongs to the transaction as a whole: the ledger, the commit's number, the end of old operations' memory."""
         days = {day for day, _column in self._effects.ledger}
@@ -238,7 +236,7 @@ class Writer:
     @property
     def has_work_beside(self) -> bool:
         """Tell whether `work_beside` has something to do."""
-        return bool(self._kept) or self._log_pages >= limits.WAL_PAGES
+        return bool(self._kept) or self._log_pages >= limits.WAL_PAGES or not self._reserve.held
 
     def work_beside(self) -> None:
         """Do what nobody waits for, on connections of its own, while batches go on: keep decisions, move the log into the database."""
@@ -247,6 +245,7 @@ class Writer:
         if self._log_pages >= limits.WAL_PAGES:
             self._log_pages = 0
             self._move_log()
+        self._reserve.restore()
 
     def _move_log(self) -> None:
         try:

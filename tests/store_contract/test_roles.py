@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from moatmail.core.errors import NotPermittedError, StoreUnavailableError
+from moatmail.store import operations as o
+from moatmail.store import queries as q
+from moatmail.store.channel import ChannelServer, ChannelStore
+from moatmail.store.frames import ASKED
+from moatmail.store.local import LocalStore
+from moatmail.store.permissions import TABLE, may
+from moatmail.store.writer import Writer
+from tests.store_contract.given import NOW, Ear, GlassVault, StandingClock
+
+NAMES = {kind.__name__ for kind in ASKED} | {"GetQueuePrivateKey"}
+
+# Written a second time, by hand: a slip in the table must not pass for an intention.
+MAY_READ_KEYS_OF_ACCOUNTS = {"access", "web"}
+MAY_HAVE_THE_DATABASE_KEY = {"access", "web", "back"}
+MAY_CHANGE_THE_DIRECTORY = {"web", "cli"}
+MAY_HAVE_THE_QUEUE_PRIVATE_KEY = {"back"}
+MAY_ACCEPT = {"mx", "access", "web", "back"}
+MAY_TOUCH_MAILBOXES = {"access", "web"}
+
+
+def test_the_table_names_only_operations_that_exist_and_every_role() -> None:
+    assert set(TABLE) == {"mx", "access", "web", "back", "store", "cli", "scan"}
+    assert {name for row in TABLE.values() for name in row} <= NAMES
+
+
+def test_every_operation_is_permitted_to_somebody() -> None:
+    assert NAMES - {name for row in TABLE.values() for name in row} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"),
+    [
+        ("OpenAccount", MAY_READ_KEYS_OF_ACCOUNTS),
+        ("FetchLogin", MAY_READ_KEYS_OF_ACCOUNTS),
+        ("GetDatabaseKey", MAY_HAVE_THE_DATABASE_KEY),
+        ("Change", MAY_CHANGE_THE_DIRECTORY),
+        ("GetQueuePrivateKey", MAY_HAVE_THE_QUEUE_PRIVATE_KEY),
+        ("ClaimSpool", MAY_HAVE_THE_QUEUE_PRIVATE_KEY),
+        ("SettleSpool", MAY_HAVE_THE_QUEUE_PRIVATE_KEY),
+        ("Accept", MAY_ACCEPT),
+        ("Expunge", MAY_TOUCH_MAILBOXES),
+        ("StoreFlags", MAY_TOUCH_MAILBOXES),
+        ("GetMessages", MAY_TOUCH_MAILBOXES),
+        ("DeleteMailbox", MAY_TOUCH_MAILBOXES),
+    ],
+)
+def test_what_could_do_harm_is_for_these_roles_alone(name: str, roles: set[str]) -> None:
+    assert {role for role, row in TABLE.items() if name in row} == roles
+
+
+def test_a_folded_role_holds_both_rows_and_nobody_holds_none() -> None:
+    opening, accepting = o.OpenAccount(1, "", NOW), o.Accept(())
+    assert may("mx+access", opening)
+    assert may("mx+access", accepting)
+    assert not may("mx", opening)
+    assert not may("", accepting)
+    assert not may("supervisor", accepting)
+    assert not may("access", q.GetQueueKeys(private=True))
+    assert may("access", q.GetQueueKeys())
+
+
+@pytest.mark.parametrize("role", sorted(TABLE))
+async def test_every_cell_of_the_table_is_kept_by_the_channel(role: str, folder: Path) -> None:
+    ear = Ear()
+    store = LocalStore(Writer(folder, GlassVault(), StandingClock(), ear))
+    server = ChannelServer(store, lambda _pid: role, StandingClock(), ear)
+    refused = set()
+    for kind in ASKED:
+        asked = kind(*[None] * len(kind.__struct_fields__))  # type: ignore[attr-defined]
+        try:
+            server.judge(role, asked)
+        except NotPermittedError:
+            refused.add(kind.__name__)
+    assert refused == NAMES - {"GetQueuePrivateKey"} - TABLE[role]
+    await store.write(o.Journal(NOW, "test", "after all entries before"))
+    journal = await store.read(q.ListJournal(500))
+    assert sum(f"asked for {name}," in row.what and row.who == role for row in journal for name in refused) == len(refused)
+    assert {event.facts["operation"] for event in ear.events} == refused
+    assert all(event.alert for event in ear.events)
+    await store.close()
+
+
+async def test_a_refused_request_is_an_error_and_the_channel_goes_on(start_server: Callable[[str], int], folder: Path) -> None:
+    start_server("mx")
+    store = ChannelStore(folder / "run")
+    with pytest.raises(NotPermittedError):
+        await store.write(o.OpenAccount(1, "curious", NOW))
+    with pytest.raises(NotPermittedError):
+        await store.read(q.GetQueueKeys(private=True))
+    with pytest.raises(NotPermittedError):
+        await store.open_reader(folder)
+    assert not (await store.read(q.LookupAddresses("example.test", ()))).ours
+    await store.close()
+
+
+async def test_a_process_without_a_role_gets_no_answer(start_server: Callable[[str], int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moatmail.core.limits.store.REPEAT_FOR", 0.1)
+    start_server("")
+    store = ChannelStore(folder / "run")
+    with pytest.raises(StoreUnavailableError):
+        await store.read(q.GetSettings())
+    await store.close()
