@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SEARCH over a door: what is found, in which numbers, by which response."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from moatmail.core.limits import mailbox as limits
+from tests.unit.endpoints.imap.lab import HELLO, Lab
+
+SEARCHES = {
+    "ALL": b"1 2 3 4",
+    "1:2,4": b"1 2 4",
+    "4:2": b"2 3 4",
+    "*": b"4",
+    "9:*": b"4",
+    "7": b"",
+    "UID 3:*": b"3 4",
+    "UID 99:*": b"4",
+    "UID 99": b"",
+    "NOT 2": b"1 3 4",
+    "OR 1 UID 3": b"1 3",
+    "(2) (UID 2:3)": b"2",
+    "SEEN": b"2 4",
+    "UNSEEN": b"1 3",
+    "FLAGGED SEEN": b"2",
+    "KEYWORD $WORK": b"3",
+    "UNKEYWORD $work": b"1 2 4",
+    "RECENT": b"1 2 3 4",
+    "NEW": b"1 3",
+    "OLD": b"",
+    "SUBJECT hello": b"1 2 3",
+    "SUBJECT köln": b"4",
+    'FROM "bob <BOB@"': b"1 2 3 4",
+    "TO alice UNSEEN": b"1 3",
+    "CC x": b"",
+    'HEADER Delivered-To ""': b"1 2 3 4",
+    "HEADER X-None x": b"",
+    "BODY eagle": b"1 2 3",
+    "TEXT köln": b"4",
+    "LARGER 1 SMALLER 100000": b"1 2 3 4",
+    "SMALLER 10": b"",
+    "ON 15-Jan-2027": b"1 2 3 4",
+    "BEFORE 15-Jan-2027": b"",
+    "SENTON 24-Nov-2026": b"1 2 3 4",
+    "SENTSINCE 25-Nov-2026": b"",
+}
+
+
+async def given_four(lab: Lab) -> None:
+    await lab.deliver(HELLO, HELLO, HELLO, HELLO.replace(b"Subject: hello", b"Subject: =?utf-8?q?K=C3=B6ln?=").replace(b"eagle", b"owl"))
+
+
+async def test_every_key_finds_what_it_says(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("STORE 2,4 +FLAGS.SILENT (\\Seen)")
+    await client.ok("STORE 2 +FLAGS.SILENT (\\Flagged)")
+    await client.ok("STORE 3 +FLAGS.SILENT ($Work)")
+    found = {key: (await client.ok(f"SEARCH CHARSET UTF-8 {_as_literals(key)}"))[-1] for key in SEARCHES}
+    assert found == {key: b"SEARCH" + (b" " + numbers if numbers else b"") for key, numbers in SEARCHES.items()}
+    assert lab.events.alerts() == []
+
+
+def _as_literals(key: str) -> str:
+    """Give texts outside of ASCII as literals, as RFC 3501 §4.3 wants."""
+    words = [word if word.isascii() else f"{{{len(word.encode())}+}}\r\n{word}" for word in key.split(" ")]
+    return " ".join(words)
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("SEARCH RETURN () UNSEEN", b"ALL 1,3:4"),
+        ("SEARCH RETURN (MIN) UNSEEN", b"MIN 1"),
+        ("SEARCH RETURN (MAX) UNSEEN", b"MAX 4"),
+        ("SEARCH RETURN (COUNT) UNSEEN", b"COUNT 3"),
+        ("SEARCH RETURN (MIN MAX COUNT ALL) UNSEEN", b"MIN 1 MAX 4 ALL 1,3:4 COUNT 3"),
+        ("SEARCH RETURN (MIN) BODY eagle", b"MIN 1"),
+        ("SEARCH RETURN (MAX) BODY eagle", b"MAX 3"),
+        ("SEARCH RETURN (MIN MAX) BODY nothing", b""),
+        ("SEARCH RETURN (COUNT) BODY nothing", b"COUNT 0"),
+        ("UID SEARCH RETURN (MAX) UNSEEN", b"UID MAX 4"),
+        ("UID SEARCH RETURN (ALL) BODY nothing", b"UID"),
+    ],
+)
+async def test_the_extended_answer_holds_what_was_asked(lab: Lab, command: str, wanted: bytes) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("STORE 2 +FLAGS.SILENT (\\Seen)")
+    answer = (await client.ok(command))[-1]
+    assert answer == b'ESEARCH (TAG "t4")' + (b" " + wanted if wanted else b"")
+
+
+async def test_modseqs_go_with_the_answer_as_the_returned_ends_ask(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    for number in (4, 1, 3, 2):
+        await client.ok(f"STORE {number} +FLAGS.SILENT (\\Seen)")
+    modseqs = [int(line.split(b"MODSEQ (")[1].split(b")")[0]) for line in await client.ok("FETCH 1:4 (MODSEQ)") if b" FETCH (" in line]
+    one, two, three, four = modseqs
+    assert four < one < three < two
+
+    async def last(command: str) -> bytes:
+        line = (await client.ok(command))[-1]
+        return line.partition(b") ")[2] if line.startswith(b"ESEARCH") else line
+
+    assert await last("SEARCH MODSEQ 1") == b"SEARCH 1 2 3 4 (MODSEQ %d)" % two
+    assert await last(f"SEARCH MODSEQ {three}") == b"SEARCH 2 3 (MODSEQ %d)" % two
+    assert await last(f"SEARCH MODSEQ {two + 1}") == b"SEARCH"  # RFC 7162 §3.1.5: nothing found, no modseq
+    assert await last('SEARCH RETURN (MIN) MODSEQ "/flags/\\\\seen" all 1') == b"MIN 1 MODSEQ %d" % one
+    assert await last("SEARCH RETURN (MAX) MODSEQ 1") == b"MAX 4 MODSEQ %d" % four
+    assert await last("SEARCH RETURN (MIN MAX) MODSEQ 1") == b"MIN 1 MAX 4 MODSEQ %d" % one
+    assert await last("SEARCH RETURN (MIN COUNT) MODSEQ 1") == b"MIN 1 COUNT 4 MODSEQ %d" % two
+    assert await last(f"UID SEARCH RETURN (COUNT) MODSEQ {two + 1}") == b"UID COUNT 0"
+
+
+async def test_a_modseq_key_enables_condstore(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    untagged = await client.ok("SEARCH MODSEQ 1")
+    assert untagged[0].startswith(b"OK [HIGHESTMODSEQ ")
+
+
+async def test_numbers_stay_those_that_were_told_until_an_expunge_is_told(lab: Lab) -> None:
+    await given_four(lab)
+    client, other = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    await other.ok("STORE 2 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    # The second is gone, but SEARCH may not say so: the third is still the third.
+    assert (await client.ok("SEARCH BODY eagle"))[-1] == b"SEARCH 1 3"
+    assert (await client.ok("SEARCH 3:4"))[-1] == b"SEARCH 3 4"
+    assert (await client.ok("SEARCH UID 3:4"))[-1] == b"SEARCH 3 4"
+    assert (await client.ok("SEARCH ALL"))[-1] == b"SEARCH 1 3 4"
+    assert await client.ok("UID SEARCH ALL") == [b"2 EXPUNGE", b"SEARCH 1 3 4"]
+    assert await client.ok("SEARCH ALL") == [b"SEARCH 1 2 3"]
+    assert await client.ok("SEARCH UID 3:4") == [b"SEARCH 2 3"]
+
+
+async def test_a_message_that_arrives_is_told_before_it_is_found(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await lab.deliver(HELLO)
+    untagged = await client.ok("SEARCH SUBJECT hello")
+    assert untagged == [b"5 EXISTS", b"5 RECENT", b"SEARCH 1 2 3 5"]
+
+
+async def test_only_the_first_session_finds_a_message_recent(lab: Lab) -> None:
+    await given_four(lab)
+    first, second = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    await lab.deliver(HELLO)
+    assert (await second.ok("SEARCH RECENT"))[-1] == b"SEARCH 5"
+    assert (await first.ok("SEARCH RECENT"))[-1] == b"SEARCH 1 2 3 4"
+    assert (await first.ok("SEARCH OLD"))[-1] == b"SEARCH 5"
+
+
+async def test_an_empty_mailbox_answers_every_search(lab: Lab) -> None:
+    client = await lab.client(select="INBOX")
+    for key in ("ALL", "1:*", "*", "UID 1:*", "NOT TEXT x", "MODSEQ 1"):
+        assert (await client.ok(f"SEARCH {key}"))[-1] == b"SEARCH"
+
+
+async def test_other_sessions_are_served_while_one_searches_long(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEARCH_SLICE", 0.0)
+    await lab.deliver(*[HELLO] * 300)
+    searching, other = await lab.client(select="INBOX"), await lab.client()
+    searching.send(b"s1 SEARCH BODY nothing\r\n")
+    answers = 0
+    task = asyncio.create_task(searching.rest(b"s1"))
+    while not task.done():
+        await other.ok("NOOP")
+        answers += 1
+    assert await task == [b"SEARCH"]
+    assert answers > 10
