@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from moatmail.core.limits import message as limits
 from moatmail.core.limits.message import BOUNDARY_MAX, DEPTH_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PART_HEADERS_MAX, PARTS_MAX
 from moatmail.message.structure import Part, StructureParser
 from tests.unit.message.reading import judge, message, parse, walk
@@ -121,6 +122,28 @@ def test_pieces_change_nothing(text: str, piece: int) -> None:
     whole, cut = parse(content), parse(content, piece)
     assert cut.root == whole.root
     assert (cut.header.block, cut.lead, cut.truncated) == (whole.header.block, whole.lead, whole.truncated)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 10**9])
+@pytest.mark.parametrize("piece", [0, 1, 3, 16])
+def test_exact_patterns_find_what_the_plain_search_finds(monkeypatch: pytest.MonkeyPatch, turns: int, piece: int) -> None:
+    monkeypatch.setattr(limits, "FALSE_DELIMITERS_MAX", turns)
+    near = "--bx\n--bb\n--b-\n"
+    content = message(
+        MIXED + f"{near}--b \t\n\none\n{near}--b\nContent-Type: multipart/mixed; boundary=bi\n\n--bix\n--biy\n--bi\n\ntwo\n--bix\n--bi--\n--bix\n{near}"
+        f"--b\nX: y\n{near}Content-Type: multipart/mixed; boundary=j\n\n--j\n\nthree\n--j--\n{near}"
+        f"--b\nContent-Type: multipart/mixed; boundary=k\n--k\n\nfour\n--k--\n{near}--b--\n{near}--b\n\nnone"
+    )
+    wanted = ("one\r\n" + near.replace("\n", "\r\n")).removesuffix("\r\n")
+    assert tree(parse(content, piece).root, content) == (
+        "multipart/mixed",
+        [
+            ("text/plain", wanted),
+            ("multipart/mixed", [("text/plain", "two\r\n--bix")]),
+            ("multipart/mixed", [("text/plain", "three")]),
+            ("multipart/mixed", [("text/plain", "four")]),
+        ],
+    )
 
 
 def test_the_facts_of_a_part() -> None:
