@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -142,3 +143,32 @@ def test_a_role_that_is_drained_ends_its_sessions_with_421(own_server: Trial) ->
         assert sock.recv(512).startswith(b"421 4.3.2 ")
     assert own_server.process is not None
     assert own_server.process.wait(20) == 0
+
+
+def test_while_a_session_is_drained_new_callers_are_refused_and_not_left_waiting(own_server: Trial) -> None:
+    with contextlib.closing(smtplib.SMTP(*own_server.address("smtp"), timeout=10)) as client:
+        client.ehlo()
+        client.docmd("MAIL", "FROM:<carol@friend.test>")
+        client.docmd("RCPT", f"TO:<{own_server.account()[0]}>")
+        assert client.docmd("DATA")[0] == 354
+        os.kill(own_server.pid, signal.SIGTERM)
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(own_server.address("smtp"), timeout=1).close()
+            except ConnectionRefusedError:
+                break
+            time.sleep(0.02)
+        else:
+            pytest.fail("the port still takes connections")
+        client.send(b"Subject: x\r\n\r\nlast words\r\n.\r\n")
+        assert client.getreply()[0] == 250, "the message under way was not taken"
+        assert client.noop()[0] == 421
+
+
+def test_after_the_supervisor_is_killed_alone_the_next_start_finds_everything_free(own_server: Trial) -> None:
+    os.kill(own_server.pid, signal.SIGKILL)
+    assert own_server.process is not None
+    own_server.process.wait(5)
+    own_server.start()
+    assert send(own_server)

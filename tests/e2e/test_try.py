@@ -45,13 +45,16 @@ def used(server: Trial, number: int) -> int:
 
 
 @needs_curl
-def test_the_printed_send_line_works_as_it_stands_and_the_words_are_nowhere_in_clear(server: Trial) -> None:
-    sent = shell(printed(server, "1 send"), server.folder.parent)
+def test_the_printed_lines_work_as_they_stand(server: Trial) -> None:
+    here = server.folder.parent
+    sent = shell(printed(server, "1 send"), here)
     assert (sent.returncode, sent.stdout, sent.stderr) == (0, "", "")
-    sealed = shell(printed(server, "3 sealed?"), server.folder.parent)
-    assert (sealed.returncode, sealed.stdout) == (1, ""), sealed
-    assert WORDS in printed(server, "1 send")
-    assert any(line.split(" ", 1)[1].startswith("accepted from alice@example.test for bob@example.test") for line in server.log if "accepted" in line)
+    read = shell(printed(server, "2 read"), here)
+    assert (read.returncode, read.stderr) == (0, "")
+    assert f"Subject: for your eyes only\n\n{WORDS}\n" in read.stdout
+    sealed = shell(printed(server, "3 sealed?"), here)
+    assert (sealed.returncode, sealed.stdout, sealed.stderr) == (1, "", "")
+    assert any("accepted from alice@example.test for bob@example.test" in line and " because " in line for line in server.log)
 
 
 def test_the_same_command_again_has_the_same_mail_and_the_same_passwords(own_server: Trial) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,18 +25,25 @@ from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
 from moatmail.app.trial_names import ZONE
 from moatmail.core.errors import ConfigError
+from moatmail.core.events import Event
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.ports.resolver import Resolver
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
+from moatmail.crypto.keyring import Keyring
 from moatmail.delivery import manager
 from moatmail.directory.login import Login
 from moatmail.endpoints.gate import IMAP_REFUSAL, SMTP_REFUSAL, Gate
-from moatmail.endpoints.smtp import Door, SMTPSession
+from moatmail.endpoints.imap.session import Door as IMAPDoor
+from moatmail.endpoints.imap.session import IMAPSession
+from moatmail.endpoints.smtp import Door as SMTPDoor
+from moatmail.endpoints.smtp import SMTPSession
 from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
 from moatmail.intake.takeover import Ports, QueueKey
+from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.keep_everything import KeepEverything
+from moatmail.mailbox.opened import OpenAccounts
 from moatmail.monitor.log import Log
 from moatmail.net import port, tls
 from moatmail.net.connector import TCPConnector
@@ -54,6 +61,7 @@ MECHANISMS: Final = (b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN", b"LOGIN"
 """What our users may log in with, best first."""
 
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
+_TICKET_SECONDS: Final = 12 * 3600.0
 _DECOY_KEY: Final = os.urandom(32)
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 
@@ -62,6 +70,11 @@ def make_ready(start: Start, prepare: Callable[[], None]) -> None:
     """Make keys and databases, or bring their schema up; runs in a child that ends. Raises ConfigError."""
     open_writer(start, _log(start, STORE)).close()
     prepare()
+
+
+def warm() -> None:
+    """Make what all roles share, before they part."""
+    password.warm()
 
 
 def run(start: Start, handed: Handed) -> int:
@@ -159,23 +172,40 @@ async def _common(start: Start, handed: Handed, events: EventSink, *, heard: Cal
 # ---------------------------------------------------------------- doors: mx, access, both
 
 
+@dataclass(frozen=True, slots=True)
+class Users:
+    """What only a process that serves our users has: logins, opened accounts with their keys, who waits for changes."""
+
+    login: Login
+    accounts: OpenAccounts
+    listeners: Listeners
+
+
 class FrontRole:
     """The doors of one process."""
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, users: Users | None) -> None:
         self._common = common
+        self._users = users
         self._certificates = tls.CertificateSet(read_certificates(common.start))
         self._gates = {"smtp": Gate(0, SMTP_REFUSAL), "imap": Gate(0, IMAP_REFUSAL)}
-        self._count = 0
         self._serial = os.urandom(4).hex()
-        self._listeners = [self._listener(number) for number in common.handed.worker.listeners if common.start.listener[number].door in _SESSIONS]
-        common.settings.on_change(self._measure)
-        self._measure()
+        self._count = 0
+        self._queue_key = QueueKey(common.store)
+        self._doors: dict[str, SMTPDoor | IMAPDoor] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        common.settings.on_change(self._furnish)
+        self._furnish()
+        self._listeners = [self._listener(number) for number in common.handed.worker.listeners]
 
     async def begin(self) -> FrontRole:
         """Listen."""
         for listener in self._listeners:
             await listener.start()
+        self._tasks.append(asyncio.create_task(self._renew_tickets()))
+        if self._users is not None:
+            self._tasks.append(asyncio.create_task(self._users.accounts.tend()))
+            self._tasks.append(asyncio.create_task(self._users.listeners.heal()))
         return self
 
     async def reload(self) -> None:
@@ -184,54 +214,103 @@ class FrontRole:
         await self._common.settings.refresh()
 
     async def end(self, seconds: float) -> None:
-        """Let the sessions finish."""
+        """Let the sessions finish, then forget every key."""
         await asyncio.gather(*(listener.drain(seconds) for listener in self._listeners))
+        for task in self._tasks:
+            task.cancel()
+        if self._users is not None:
+            await self._users.accounts.stop()
         await self._common.end()
 
-    def _measure(self) -> None:
-        """Put the settings' numbers where they are asked at every connection."""
+    async def _renew_tickets(self) -> None:
+        """Make new contexts twice a day, and with them new keys for session tickets (RFC 9325 §3.4)."""
+        while True:
+            await asyncio.sleep(_TICKET_SECONDS)
+            try:
+                self._certificates.replace(read_certificates(self._common.start))
+            except ConfigError as error:
+                self._common.events.emit(Event.of("certificate.bad", f"the old certificate stays: {error}", alert=True))
+
+    # ------------------------------------------------------------ what a connection meets
+
+    def _furnish(self) -> None:
+        """Make doors and gates after the settings of this moment; sessions under way keep what they met."""
         mail = self._common.settings()
         self._gates["smtp"].limit = mail.smtp.max_connections
         self._gates["imap"].limit = mail.imap.max_connections
+        for number in self._common.handed.worker.listeners:
+            name = self._common.start.listener[number].door
+            self._doors[name] = _DOORS[name](self, name)
 
     def _listener(self, number: int) -> Listener:
         common = self._common
-        listener = common.start.listener[number]
-        sockets = [port.adopt(common.handed.sockets[number])]
-        kind = "imap" if listener.door.startswith("imap") else "smtp"
+        name = common.start.listener[number].door
+        kind = "imap" if name in {"imap", "imaps"} else "smtp"
+        run = self._run_imap if kind == "imap" else self._run_smtp
+
+        def session(connection: Connection[Any]) -> Coroutine[Any, Any, None]:
+            return run(name, connection)
+
         refusal = IMAP_REFUSAL if kind == "imap" else SMTP_REFUSAL
-        terms = Terms(listener.door, refusal, self._certificates if listener.door in IMPLICIT_TLS else None)
-        return Listener(sockets, _SESSIONS[listener.door](self, listener.door), self._gates[kind], common.events, terms)
+        terms = Terms(name, refusal, self._certificates if name in IMPLICIT_TLS else None)
+        return Listener([port.adopt(common.handed.sockets[number])], session, self._gates[kind], common.events, terms)
+
+    async def _run_smtp(self, name: str, connection: Connection[Any]) -> None:
+        door = self._doors[name]
+        assert isinstance(door, SMTPDoor)  # noqa: S101 - _DOORS made it
+        await SMTPSession(door, connection, self._session_id()).run()
+
+    async def _run_imap(self, name: str, connection: Connection[Any]) -> None:
+        door = self._doors[name]
+        assert isinstance(door, IMAPDoor)  # noqa: S101 - _DOORS made it
+        await IMAPSession(door, connection, self._session_id()).run()
 
     def _session_id(self) -> str:
         self._count += 1
         return f"{self._serial}{self._count:x}"
 
-    # ------------------------------------------------------------ SMTP
+    # ------------------------------------------------------------ doors
 
-    def smtp(self, name: str) -> Callable[[Connection[Any]], Any]:
-        """Give what makes the sessions of an SMTP door."""
-        door = self._mx_door(name) if name == "mx" else self._submission_door(name)
+    def mx(self, name: str) -> SMTPDoor:
+        """Make the door of strangers."""
+        ports = self._intake_ports()
+        return self._smtp(name, Receiver(ports), ports)
 
-        async def session(connection: Connection[Any]) -> None:
-            await SMTPSession(door, connection, self._session_id()).run()
+    def submission(self, name: str) -> SMTPDoor:
+        """Make a door where our users hand in mail."""
+        ports = self._intake_ports()
+        return replace(self._smtp(name, Submitter(ports), ports), login=self.users.login, mechanisms=self._mechanisms())
 
-        return session
-
-    def _mx_door(self, name: str) -> Door:
-        ports = _intake_ports(self._common)
-        return self._door(name, Receiver(ports), ports)
-
-    def _submission_door(self, name: str) -> Door:
-        ports = _intake_ports(self._common)
+    def imap(self, name: str) -> IMAPDoor:
+        """Make a door where our users read mail."""
         common = self._common
-        login = Login(common.store, SystemClock())
-        mechanisms = MECHANISMS if common.settings().submission.scram else _WITHOUT_SCRAM
-        return self._door(name, Submitter(ports), ports, login=login, mechanisms=mechanisms)
+        return IMAPDoor(
+            name=name,
+            hostname=common.start.node.hostname,
+            clock=SystemClock(),
+            events=common.events,
+            settings=common.settings,
+            login=self.users.login,
+            accounts=self.users.accounts,
+            listeners=self.users.listeners,
+            new_content=self._intake_ports().new_content,
+            tls=self._certificates,
+            mechanisms=self._mechanisms(),
+            decoy_key=_DECOY_KEY,
+        )
 
-    def _door(self, name: str, intake: Receiver | Submitter, ports: Ports, **login: Any) -> Door:  # noqa: ANN401 - Door's own fields
+    @property
+    def users(self) -> Users:
+        """Give what serves our users; a process of strangers has no such door."""
+        assert self._users is not None, "a door of users in a process of strangers"  # noqa: S101 - roles.DOORS forbids it
+        return self._users
+
+    def _mechanisms(self) -> tuple[bytes, ...]:
+        return MECHANISMS if self._common.settings().submission.scram else _WITHOUT_SCRAM
+
+    def _smtp(self, name: str, intake: Receiver | Submitter, ports: Ports) -> SMTPDoor:
         common = self._common
-        return Door(
+        return SMTPDoor(
             name=name,
             hostname=common.start.node.hostname,
             intake=intake,
@@ -241,28 +320,29 @@ class FrontRole:
             settings=common.settings,
             tls=self._certificates,
             decoy_key=_DECOY_KEY,
-            **login,
+        )
+
+    def _intake_ports(self) -> Ports:
+        common = self._common
+        return Ports(
+            store=common.store,
+            files=ContentFiles(common.start.folders.data),
+            clock=SystemClock(),
+            events=common.events,
+            tools=Tools(KeepEverything(), common.settings().policy.max_received),
+            hostname=common.start.node.hostname,
+            queue_key=self._queue_key,
+            settings=common.settings,
         )
 
 
-_SESSIONS: Final[dict[str, Callable[[FrontRole, str], Callable[[Connection[Any]], Any]]]] = {
-    "mx": FrontRole.smtp,
-    "submission": FrontRole.smtp,
-    "submissions": FrontRole.smtp,
+_DOORS: Final[dict[str, Callable[[FrontRole, str], SMTPDoor | IMAPDoor]]] = {
+    "mx": FrontRole.mx,
+    "submission": FrontRole.submission,
+    "submissions": FrontRole.submission,
+    "imap": FrontRole.imap,
+    "imaps": FrontRole.imap,
 }
-
-
-def _intake_ports(common: Common) -> Ports:
-    return Ports(
-        store=common.store,
-        files=ContentFiles(common.start.folders.data),
-        clock=SystemClock(),
-        events=common.events,
-        tools=Tools(KeepEverything(), common.settings().policy.max_received),
-        hostname=common.start.node.hostname,
-        queue_key=QueueKey(common.store),
-        settings=common.settings,
-    )
 
 
 def read_certificates(start: Start) -> Iterable[tls.Certificate]:
@@ -274,14 +354,23 @@ def read_certificates(start: Start) -> Iterable[tls.Certificate]:
 
 
 async def _mx(start: Start, handed: Handed, events: EventSink) -> Being:
-    return await FrontRole(await _common(start, handed, events)).begin()
+    return await FrontRole(await _common(start, handed, events), None).begin()
 
 
 async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
-    password.warm()
-    common = await _common(start, handed, events)
+    listeners = Listeners()
+
+    def heard(hint: bus.Hint) -> None:
+        if hint.kind == bus.MAILBOX:
+            listeners.tell((hint.number,))
+        elif hint.kind == bus.RESYNC:
+            listeners.resync()
+
+    common = await _common(start, handed, events, heard=heard)
     await common.store.open_reader(start.folders.data)
-    return await FrontRole(common).begin()
+    clock = SystemClock()
+    accounts = OpenAccounts(common.store, ContentFiles(start.folders.data), Keyring(), clock, events)
+    return await FrontRole(common, Users(Login(common.store, clock), accounts, listeners)).begin()
 
 
 # ---------------------------------------------------------------- back

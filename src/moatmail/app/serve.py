@@ -43,6 +43,7 @@ def serve(start: Start, *, compact: bool = False, guest: Guest = Guest()) -> int
     from moatmail.app import compose  # noqa: PLC0415 - the rooms are heavy; a mistake in the settings is told without them
 
     confine.guard_memory()
+    confine.save_memory()
     make_folder(start.folders.data)
     make_folder(start.folders.run)
     lock = guest.lock or InstanceLock(start.folders.data)
@@ -51,6 +52,7 @@ def serve(start: Start, *, compact: bool = False, guest: Guest = Guest()) -> int
     workers = plan(start, compact=compact)
     sockets = [(worker, _bind(start, worker)) for worker in workers]
     in_child(lambda: compose.make_ready(start, guest.prepare))
+    compose.warm()
     events = Log(SystemClock(), start.log.form, source="supervisor")
     if compact or start.roles.compact:
         events.emit(Event.of("start.compact", "compact: one process serves strangers and users; a hole in one door opens both"))

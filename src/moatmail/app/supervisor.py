@@ -254,12 +254,20 @@ class Supervisor:
     def _drain(self) -> None:
         """Ask the roles to finish, the store last; asked a second time, give them only a moment."""
         seconds = HASTE_SECONDS if self._draining else DRAIN_SECONDS
+        if not self._draining:
+            self._let_go_of_sockets()
         self._draining = True
         self._kill_at = time.monotonic() + seconds
         for slot in self._slots:
             if slot.worker.role != STORE:
                 self._tell(slot, signal.SIGTERM)
         self._drain_on()
+
+    def _let_go_of_sockets(self) -> None:
+        """Close our copies: as long as one is open the kernel takes connections that nobody will serve."""
+        for slot in self._slots:
+            for descriptor in slot.sockets.values():
+                os.close(descriptor)
 
     def _drain_on(self) -> None:
         """When all others are gone, the store follows."""
