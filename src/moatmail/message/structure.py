@@ -94,7 +94,10 @@ class Structure:
 
 
 class StructureParser:
-    """A push parser: `feed` octets in pieces of any size, then `finish`. Never raises on content; time is linear, state bounded."""
+    """A push parser: `feed` octets in pieces of any size, then `finish`. Never raises on content; time is linear, state bounded.
+
+    Larger than usual because the search, the stack of parts and what is kept of the octets all speak of places in one moving buffer.
+    """
 
     def __init__(self) -> None:
         # A line end is imagined before the content, so that every header, the first too, begins after one.
