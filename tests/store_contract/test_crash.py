@@ -213,7 +213,8 @@ async def test_a_failed_commit_fails_all_of_its_batch_and_the_next_one_works(fol
 def _driver_error(text: str) -> Exception:
     from sqlcipher3 import dbapi2  # noqa: PLC0415  the test plays the driver
 
-    return dbapi2.OperationalError(text)
+    error: Exception = dbapi2.OperationalError(text)
+    return error
 
 
 async def test_a_database_that_cannot_be_opened_again_is_told_once_and_every_write_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

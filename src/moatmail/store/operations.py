@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 INBOX = "inbox"
 """The special use of the one mailbox that every account has (RFC 3501 §5.1); other uses are those of RFC 6154 without backslash, lower case."""
@@ -22,7 +22,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A plain row that travels inside an operation, a query or a result."""
 
 
-class Operation(msgspec.Struct, Generic[R], frozen=True, array_like=True, gc=False, tag=True):
+class Operation(msgspec.Struct, Generic[R_co], frozen=True, array_like=True, gc=False, tag=True):
     """A change, done whole or not at all.
 
     `result` is the type of the answer. `once` names the field with the id (16 octets) under which the store remembers the answer for

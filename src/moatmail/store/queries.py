@@ -13,10 +13,10 @@ import msgspec
 
 from moatmail.store.operations import PlacementRow, Record
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Query(msgspec.Struct, Generic[R], frozen=True, array_like=True, gc=False, tag=True):
+class Query(msgspec.Struct, Generic[R_co], frozen=True, array_like=True, gc=False, tag=True):
     """A question; `result` is the type of the answer; `at_store` says that only the `store` role can answer (it needs the Vault)."""
 
     result: ClassVar[Any] = type(None)

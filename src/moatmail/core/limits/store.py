@@ -36,7 +36,7 @@ READER_CACHE: Final = 2 * 1024  # KiB of pages a reading connection keeps
 BUSY_TIMEOUT: Final = 5.0  # seconds to wait for a lock that another program holds (backup)
 WAL_KEPT: Final = 16 * 1024 * 1024  # octets of write-ahead log left on disk after a checkpoint
 WAL_PAGES: Final = 2048  # pages (16 MiB) after which the log is moved into the database
-WAL_PAGES_AT_MOST: Final = 8192  # pages (64 MiB) after which a commit does it itself, whatever the wait
+WAL_PAGES_AT_MOST: Final = 6144  # pages (48 MiB) after which a commit does it itself, whatever the wait
 
 # ---- answers ----
 ROWS: Final = 500  # rows of one page: under 0.5 ms on the loop

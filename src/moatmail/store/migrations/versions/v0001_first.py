@@ -103,8 +103,8 @@ def _mailboxes() -> None:
         sa.Column("deleted", NUMBER, server_default="0", nullable=False),
         sa.Column("octets", NUMBER, server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_mailbox"),
-        sa.UniqueConstraint("account", "special_use", name="uq_mailbox_account_special_use"),
         sa.UniqueConstraint("account", "tag", name="uq_mailbox_account_tag"),
+        sa.UniqueConstraint("account", "special_use", name="uq_mailbox_account_special_use"),
         sqlite_autoincrement=True,
     )
     op.create_table(

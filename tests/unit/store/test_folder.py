@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from moatmail.core.errors import ConfigError
+from moatmail.core.limits import store as limits
+from moatmail.store import migrate
+from moatmail.store import operations as o
+from moatmail.store import queries as q
+from moatmail.store.instance import InstanceLock
+from moatmail.store.keystore import KeyStoreFile
+from moatmail.store.local import LocalStore
+from moatmail.store.migrations import run
+from moatmail.store.sql import mailboxes, schema
+from moatmail.store.sql.statement import Statement
+from moatmail.store.sqlite import Database, DatabaseError, Use, engine_over, open_database
+from moatmail.store.writer import Asked, Writer
+from tests.store_contract.given import NOW, Ear, GlassVault, StandingClock, arrival, change, house, new_id
+
+KEY = GlassVault().database_key()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = open_database(tmp_path / "x.sqlite", KEY, Use.WRITE)
+    run.upgrade(made)
+    yield made
+    made.close()
+
+
+def open_store(folder: Path, clock: StandingClock | None = None) -> LocalStore:
+    return LocalStore(Writer(folder, GlassVault(), clock or StandingClock(), Ear()))
+
+
+# ---------------------------------------------------------------- schema
+
+
+def test_the_history_makes_the_very_schema_that_the_statements_were_built_for(database: Database) -> None:
+    with engine_over(database).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), schema.METADATA) == []
+    history = {row[0]: " ".join(row[1].split()) for row in database.all(Statement("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))}
+    built = open_database(Path(os.devnull).parent / "shm" / f"moatmail-test-{os.getpid()}", KEY, Use.WRITE)
+    try:
+        with engine_over(built).connect() as connection:
+            schema.METADATA.create_all(connection)
+        made = {row[0]: " ".join(row[1].split()) for row in built.all(Statement("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))}
+    finally:
+        built.close()
+        for left in Path("/dev/shm").glob(f"moatmail-test-{os.getpid()}*"):  # noqa: S108  memory, removed at once
+            left.unlink()
+    assert {name: sql for name, sql in history.items() if name != "alembic_version"} == made
+
+
+def test_the_newest_version_is_the_one_the_program_says(database: Database) -> None:
+    assert run.head() == migrate.HEAD == migrate.version_of(database)
+
+
+def test_a_fresh_folder_is_made_by_a_child_and_a_newer_one_is_refused(tmp_path: Path) -> None:
+    migrate.bring_up(tmp_path, KEY)
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
+    assert migrate.version_of(database) == migrate.HEAD
+    database.run(Statement("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(ConfigError, match=r"made by a newer Moatmail \(schema 9999"):
+        migrate.bring_up(tmp_path, KEY)
+    with pytest.raises(ConfigError, match="not the key of this database"):
+        migrate.bring_up(tmp_path, bytes(32))
+
+
+def test_the_migration_library_does_not_enter_this_process() -> None:
+    code = "import sys, moatmail.store.writer, moatmail.store.channel, moatmail.store.bus; print([m for m in sys.modules if m.startswith('alembic')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- connections
+
+
+@pytest.mark.parametrize(
+    ("pragma", "wanted"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("cipher_page_size", str(limits.PAGE_SIZE))],
+)
+def test_the_writing_connection_is_durable_and_leaves_no_traces(database: Database, pragma: str, wanted: object) -> None:
+    assert database.one(Statement(f"PRAGMA {pragma}")) == (wanted,)
+
+
+def test_a_reading_connection_cannot_write(database: Database, tmp_path: Path) -> None:
+    reader = open_database(tmp_path / "x.sqlite", KEY, Use.READ)
+    with pytest.raises(DatabaseError):
+        reader.run(Statement("DELETE FROM meta"))
+    reader.close()
+
+
+def test_nothing_in_the_files_is_clear_and_a_wrong_key_opens_nothing(database: Database, tmp_path: Path) -> None:
+    database.run(Statement("INSERT INTO setting VALUES ('a-plain-word-to-be-found', 'x')"))
+    for file in tmp_path.iterdir():
+        octets = file.read_bytes()
+        assert b"a-plain-word" not in octets
+        assert b"SQLite format" not in octets
+    with pytest.raises(ConfigError):
+        open_database(tmp_path / "x.sqlite", bytes(32), Use.READ)
+
+
+def test_a_flipped_bit_is_refused_and_not_served(database: Database, tmp_path: Path) -> None:
+    database.run(Statement("INSERT INTO setting VALUES ('key', 'value')"))
+    database.checkpoint(truncate=True)
+    path = tmp_path / "x.sqlite"
+    octets = bytearray(path.read_bytes())
+    for at in range(limits.PAGE_SIZE + 100, len(octets), limits.PAGE_SIZE):
+        octets[at] ^= 1
+    (tmp_path / "y.sqlite").write_bytes(octets)
+    damaged = open_database(tmp_path / "y.sqlite", KEY, Use.WRITE)
+    with pytest.raises(DatabaseError):
+        damaged.all(Statement("SELECT * FROM setting"))
+    damaged.close()
+
+
+def test_truncating_the_log_leaves_no_octet_in_it(database: Database, tmp_path: Path) -> None:
+    database.run(Statement("INSERT INTO setting VALUES ('key', 'value')"))
+    assert (tmp_path / "x.sqlite-wal").stat().st_size > 0
+    assert database.checkpoint(truncate=True)
+    assert (tmp_path / "x.sqlite-wal").stat().st_size == 0
+
+
+# ---------------------------------------------------------------- locks and keys
+
+
+def test_a_folder_has_one_holder_and_the_next_one_reads_who_it_is(tmp_path: Path) -> None:
+    lock = InstanceLock(tmp_path / "data")
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    with pytest.raises(ConfigError, match=f"in use by another Moatmail .process {os.getpid()}"):
+        InstanceLock(tmp_path / "data")
+    lock.release()
+    InstanceLock(tmp_path / "data").release()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        InstanceLock(tmp_path / "file" / "data")
+
+
+def test_a_removed_key_is_not_in_the_files_any_more_and_orphans_are_swept(folder: Path) -> None:
+    keys = KeyStoreFile(folder, KEY)
+    keys.put({1: b"one", 2: b"two", 3: b"three"})
+    keys.drop([1])
+    assert (keys.get(1), keys.get(2)) == (None, b"two")
+    assert keys.sweep(frozenset({2})) == 1
+    assert [keys.get(account) for account in (1, 2, 3)] == [None, b"two", None]
+    keys.close()
+
+
+def test_a_key_is_durable_before_its_account_and_goes_after_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    order: list[str] = []
+    real_put, real_drop, real_commit = writer.keys.put, writer.keys.drop, Database.commit
+
+    def put(keys: Mapping[int, bytes]) -> None:
+        order.append("put")
+        real_put(keys)
+
+    def drop(accounts: Iterable[int]) -> None:
+        order.append("drop")
+        real_drop(accounts)
+
+    monkeypatch.setattr(writer.keys, "put", put)
+    monkeypatch.setattr(writer.keys, "drop", drop)
+
+    def commit(self: Database) -> None:
+        if self is writer.db:
+            order.append("commit")
+        real_commit(self)
+
+    monkeypatch.setattr(Database, "commit", commit)
+    add = change(o.AddDomain("a.test"), o.AddAccount("x", "a.test", ()))
+    writer.run([Asked(add, "cli")])
+    writer.run([Asked(change(o.RemoveAccount("x@a.test")), "cli")])
+    assert order == ["put", "commit", "commit", "drop"]
+    assert writer.keys.get(1) is None
+    writer.close()
+
+
+def test_a_key_whose_account_never_came_is_swept_at_the_next_start(folder: Path) -> None:
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    writer.keys.put({99: b"orphan"})
+    writer.close()
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    assert writer.keys.get(99) is None
+    writer.close()
+
+
+# ---------------------------------------------------------------- the writer's own duties
+
+
+async def test_an_operations_id_is_remembered_for_ten_minutes(folder: Path) -> None:
+    clock = StandingClock()
+    store = open_store(folder, clock)
+    alice = await house(store)
+    await store.write(arrival(alice.account))
+    copy = o.Copy(new_id(), alice.account, alice.inbox, alice.boxes["archive"], (1,))
+    first = await store.write(copy)
+    clock.time += limits.OPERATION_KEPT - 1
+    await store.write(arrival(alice.account))
+    assert await store.write(copy) == first
+    clock.time += limits.PRUNE_EVERY + 2
+    await store.write(arrival(alice.account))
+    assert (await store.write(copy)).target_uids == (2,)
+    await store.close()
+
+
+async def test_decisions_are_kept_beside_and_a_repeated_one_once(folder: Path) -> None:
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    store = LocalStore(writer)
+    alice = await house(store)
+    decision = o.Decision(new_id(), NOW, {"peer": "192.0.2.1"}, b"sealed", 1, "accept")
+    for accept in [arrival(alice.account)] * 2 + [arrival(alice.account)]:
+        await store.write(o.Accept(accept.contents, accept.deliveries, (), decision))
+    await store.close()
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    assert writer.decisions() == 1
+    writer.close()
+
+
+async def test_the_log_is_moved_into_the_database_beside_the_writing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WAL_PAGES", 100)
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    store = LocalStore(writer)
+    alice = await house(store)
+    for _ in range(200):
+        await store.write(arrival(alice.account, size=10_000))
+    assert writer.db.log_pages() < 200 * 5
+    assert (folder / "mail.sqlite").stat().st_size > 50 * 10_000
+    assert writer.db.one(mailboxes.GET_MAILBOX, {"account": alice.account, "mailbox": alice.inbox}) is not None
+    await store.close()
+
+
+async def test_large_content_goes_with_its_row_and_an_orphan_after_a_day(folder: Path) -> None:
+    clock = StandingClock()
+    writer = Writer(folder, GlassVault(), clock, Ear())
+    store = LocalStore(writer)
+    alice = await house(store)
+    await store.write(change(o.SetSetting("recoverable_days", "0")))
+    content_id, orphan = new_id(), new_id()
+    for each in (content_id, orphan):
+        file = writer.contents.create(each)
+        file.write(b"sealed")
+        await file.commit()
+    one = o.NewContent(content_id, 6, None)
+    copy = o.NewMessage(new_id(), alice.account, content_id, b"\x02", b"", b"", 6, NOW)
+    await store.write(o.Accept((one,), (o.Delivery(copy, flags=4),)))
+    clock.time = writer.contents.path(orphan).stat().st_mtime
+    assert writer.sweep_contents() == 0
+    clock.time = writer.contents.path(orphan).stat().st_mtime + limits.ORPHAN_AGE
+    assert writer.sweep_contents() == 1
+    assert writer.contents.size(content_id) == 6
+    await store.write(o.Expunge(alice.account, alice.inbox, None, NOW))
+    assert not writer.contents.path(content_id).exists()
+    assert (await store.read(q.GetMailbox(alice.account, alice.inbox))) is not None
+    await store.close()
