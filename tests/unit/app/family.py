@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -15,6 +17,7 @@ from moatmail.app.supervisor import EXIT_CANNOT, Handed, Hooks, Supervisor
 from moatmail.core.errors import ConfigError
 from moatmail.core.events import Event
 
+_GET_DUMPABLE = 3
 MODE = sys.argv[1] if len(sys.argv) > 1 else "steady"
 
 
@@ -46,6 +49,9 @@ def entry(handed: Handed) -> int:
         sockets=dict(handed.sockets),
         seen=handed.roster.role_of(os.getpid()),
         supervisor=handed.supervisor,
+        dumpable=ctypes.CDLL(None).prctl(_GET_DUMPABLE, 0, 0, 0, 0),
+        core=resource.getrlimit(resource.RLIMIT_CORE),
+        umask=os.umask(0o077),
     )
     handed.ready()
     while True:

@@ -177,10 +177,14 @@ def test_orphans_die_with_their_supervisor(start: Start) -> None:
     assert all(gone(one["pid"]) for found in births.values() for one in found)
 
 
-def test_nobody_may_look_into_a_role(start: Start) -> None:
+def test_nobody_may_look_into_a_role_and_it_leaves_no_core(start: Start) -> None:
     family = start()
-    pid = family.until_ready()["store"][0]["pid"]
-    status = Path(f"/proc/{pid}/limits").read_text() if os.geteuid() == 0 else ""
-    assert Path(f"/proc/{pid}").stat().st_uid == 0  # not dumpable: the kernel gives its folder to root
-    if status:
-        assert "Max core file size        0                    0" in status
+    births = family.until_ready()
+    for found in births.values():
+        for one in found:
+            assert (one["dumpable"], one["core"], one["umask"]) == (0, [0, 0], 0o077), one
+            environ = Path(f"/proc/{one['pid']}/environ")
+            assert environ.stat().st_uid == 0, "the kernel gives the files of a process that may be read to its user"
+            if os.geteuid() != 0:
+                with pytest.raises(PermissionError):
+                    environ.read_bytes()
