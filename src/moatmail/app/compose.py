@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from moatmail.app.access import open_writer
+from moatmail.app.certificate import CertificateFiles
 from moatmail.app.clock import SystemClock
 from moatmail.app.life import Being, live
 from moatmail.app.random import new_random
@@ -24,8 +25,6 @@ from moatmail.app.schedule import BACK_JOBS, STORE_JOBS, Schedule
 from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
 from moatmail.app.trial_names import ZONE
-from moatmail.core.errors import ConfigError
-from moatmail.core.events import Event
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.ports.resolver import Resolver
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
@@ -45,7 +44,7 @@ from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.keep_everything import KeepEverything
 from moatmail.mailbox.opened import OpenAccounts
 from moatmail.monitor.log import Log
-from moatmail.net import port, tls
+from moatmail.net import port
 from moatmail.net.connector import TCPConnector
 from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
@@ -61,7 +60,6 @@ MECHANISMS: Final = (b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN", b"LOGIN"
 """What our users may log in with, best first."""
 
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
-_TICKET_SECONDS: Final = 12 * 3600.0
 _DECOY_KEY: Final = os.urandom(32)
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 
@@ -187,7 +185,7 @@ class FrontRole:
     def __init__(self, common: Common, users: Users | None) -> None:
         self._common = common
         self._users = users
-        self._certificates = tls.CertificateSet(read_certificates(common.start))
+        self._certificates = CertificateFiles(common.start.tls, SystemClock(), common.events)
         self._gates = {"smtp": Gate(0, SMTP_REFUSAL), "imap": Gate(0, IMAP_REFUSAL)}
         self._serial = os.urandom(4).hex()
         self._count = 0
@@ -202,7 +200,7 @@ class FrontRole:
         """Listen."""
         for listener in self._listeners:
             await listener.start()
-        self._tasks.append(asyncio.create_task(self._renew_tickets()))
+        self._tasks.append(asyncio.create_task(self._certificates.follow_always()))
         if self._users is not None:
             self._tasks.append(asyncio.create_task(self._users.accounts.tend()))
             self._tasks.append(asyncio.create_task(self._users.listeners.heal()))
@@ -210,7 +208,7 @@ class FrontRole:
 
     async def reload(self) -> None:
         """Take the certificate and the settings as they are now."""
-        self._certificates.replace(read_certificates(self._common.start))
+        self._certificates.reload()
         await self._common.settings.refresh()
 
     async def end(self, seconds: float) -> None:
@@ -221,15 +219,6 @@ class FrontRole:
         if self._users is not None:
             await self._users.accounts.stop()
         await self._common.end()
-
-    async def _renew_tickets(self) -> None:
-        """Make new contexts twice a day, and with them new keys for session tickets (RFC 9325 §3.4)."""
-        while True:
-            await asyncio.sleep(_TICKET_SECONDS)
-            try:
-                self._certificates.replace(read_certificates(self._common.start))
-            except ConfigError as error:
-                self._common.events.emit(Event.of("certificate.bad", f"the old certificate stays: {error}", alert=True))
 
     # ------------------------------------------------------------ what a connection meets
 
@@ -252,7 +241,7 @@ class FrontRole:
             return run(name, connection)
 
         refusal = IMAP_REFUSAL if kind == "imap" else SMTP_REFUSAL
-        terms = Terms(name, refusal, self._certificates if name in IMPLICIT_TLS else None)
+        terms = Terms(name, refusal, self._certificates.served if name in IMPLICIT_TLS else None)
         return Listener([port.adopt(common.handed.sockets[number])], session, self._gates[kind], common.events, terms)
 
     async def _run_smtp(self, name: str, connection: Connection[Any]) -> None:
@@ -294,7 +283,7 @@ class FrontRole:
             accounts=self.users.accounts,
             listeners=self.users.listeners,
             new_content=self._intake_ports().new_content,
-            tls=self._certificates,
+            tls=self._certificates.served,
             mechanisms=self._mechanisms(),
             decoy_key=_DECOY_KEY,
         )
@@ -318,7 +307,7 @@ class FrontRole:
             clock=ports.clock,
             events=common.events,
             settings=common.settings,
-            tls=self._certificates,
+            tls=self._certificates.served,
             decoy_key=_DECOY_KEY,
         )
 
@@ -343,14 +332,6 @@ _DOORS: Final[dict[str, Callable[[FrontRole, str], SMTPDoor | IMAPDoor]]] = {
     "imap": FrontRole.imap,
     "imaps": FrontRole.imap,
 }
-
-
-def read_certificates(start: Start) -> Iterable[tls.Certificate]:
-    """Read the certificate and its key; raises ConfigError."""
-    try:
-        return [tls.Certificate(start.tls.certificate.read_bytes(), start.tls.key.read_bytes())]
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: the certificate cannot be read ({error.strerror}); check tls.certificate and tls.key") from None
 
 
 async def _mx(start: Start, handed: Handed, events: EventSink) -> Being:
