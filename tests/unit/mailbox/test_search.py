@@ -275,6 +275,13 @@ async def test_attachments_and_embedded_messages_are_searched_by_their_kind() ->
     assert await places(Body("hidden words"), mail) == []
 
 
+async def test_several_texts_are_sought_in_all_parts_whichever_part_answered_before() -> None:
+    mail = Mail(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nfirst part\r\n--b\r\n\r\nsecond part\r\n--b--\r\n")
+    for texts in (("second", "first"), ("nowhere", "first"), ("first", "second"), ("first", "nowhere")):
+        assert await places(And(tuple(Body(text) for text in texts)), mail) == ([] if "nowhere" in texts else [0])
+        assert await places(Or(tuple(Body(text) for text in texts)), mail) == [0]
+
+
 async def test_a_header_that_matches_spares_the_body() -> None:
     class NoBody(Mail):
         def read(self, start: int, length: int) -> None:  # type: ignore[override]
@@ -312,6 +319,13 @@ async def test_a_certain_match_leaves_open_only_what_could_be_better() -> None:
     criterion = Or((Flag(FLAGGED), HeaderText(b"subject", "no")))
     assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), Need.LAST) == [2]
     assert shelf.opened == ["summary 11", "summary 9"]
+
+
+async def test_an_open_message_before_a_certain_match_may_still_be_the_first() -> None:
+    shelf = Shelf([Mail(message(Subject="no" if place == 1 else "yes"), FLAGGED if place in (2, 3) else 0) for place in range(5)])
+    criterion = Or((Flag(FLAGGED), HeaderText(b"subject", "no")))
+    assert await search(criterion, shelf.snapshot(), shelf, Slices(Ticks()), Need.FIRST) == [1]
+    assert shelf.opened == ["summary 3", "summary 5"]
 
 
 # ---- the loop ----

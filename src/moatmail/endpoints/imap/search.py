@@ -44,7 +44,7 @@ async def run(conversation: Conversation, command: events.Search) -> None:
     selected = conversation.selected
     view = await current_view(conversation)
     aligned = selected.is_aligned(view)
-    snapshot = _snapshot(selected, view)
+    snapshot = take_snapshot(selected, view)
     criterion = translate(command.key, selected)
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     need = _NEEDS.get(command.returns or frozenset(), Need.ALL)
@@ -76,7 +76,7 @@ def _told_modseq(command: events.Search, modseqs: Sequence[int], places: list[in
     return max(modseqs[place] for place in told)
 
 
-def _snapshot(selected: Selected, view: View) -> Snapshot:
+def take_snapshot(selected: Selected, view: View) -> Snapshot:
     """Copy the numbers of the messages this session was told of and that are still there; nothing may wait here, for a view changes."""
     numbering = selected.numbering
     if selected.is_aligned(view):

@@ -8,6 +8,12 @@ import asyncio
 import pytest
 
 from moatmail.core.limits import mailbox as limits
+from moatmail.endpoints.imap.search import take_snapshot
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.mailbox.numbering import Numbering
+from moatmail.mailbox.view import View
+from moatmail.store.operations import PlacementRow
+from moatmail.store.queries import MailboxRow
 from tests.unit.endpoints.imap.lab import HELLO, Lab
 
 SEARCHES = {
@@ -137,6 +143,23 @@ async def test_numbers_stay_those_that_were_told_until_an_expunge_is_told(lab: L
     assert await client.ok("UID SEARCH ALL") == [b"2 EXPUNGE", b"SEARCH 1 3 4"]
     assert await client.ok("SEARCH ALL") == [b"SEARCH 1 2 3"]
     assert await client.ok("SEARCH UID 3:4") == [b"SEARCH 2 3"]
+    assert await client.ok("SEARCH UID *") == [b"SEARCH 3"]
+    assert await client.ok("SEARCH UID 99:*") == [b"SEARCH 3"]
+
+
+@pytest.mark.parametrize("told", [pytest.param(9, id="nothing went that was not told"), pytest.param(4, id="one went that was not told")])
+def test_a_message_that_was_not_told_yet_is_not_searched(told: int) -> None:
+    row = MailboxRow(1, b"", b"", 1, 8, 9, None, 4, 0, 0, 0)
+    view = View(1, row)
+    view.fill([PlacementRow(uid, uid, ("k",) if uid == 5 else (), uid + 1) for uid in (1, 3, 5, 7)])
+    view.vanished_at = 5
+    selected = Selected(1, "INBOX", read_only=False, numbering=Numbering([1, 3, 5] if told == 9 else [1, 2, 3, 5]), modseq=told, uidnext=6, recent=[(5, 5)])
+    snapshot = take_snapshot(selected, view)
+    assert list(snapshot.uids) == [1, 3, 5]
+    assert snapshot.flags == bytes((1, 3, 5 | 32))
+    assert list(snapshot.modseqs) == [2, 4, 6]
+    view.fill([])
+    assert list(snapshot.uids) == [1, 3, 5]  # a copy: a view changes while a search waits
 
 
 async def test_a_message_that_arrives_is_told_before_it_is_found(lab: Lab) -> None:
