@@ -44,6 +44,15 @@ def guard_memory() -> None:
     _prctl(_SET_DUMPABLE, 0)
 
 
+def fill_standard_descriptors() -> None:
+    """Open what is closed of 0, 1 and 2, so that no socket or database ever gets such a number and is written to as if it were the log."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the kernel gives the lowest free number: this one
+
+
 def save_memory() -> None:
     """Have large blocks (a password hash takes 19 MiB) go back to the system when they are freed, and let threads share heaps; children inherit it.
 

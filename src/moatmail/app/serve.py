@@ -31,11 +31,15 @@ _FOLDER_MODE: Final = 0o700
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """What a starter adds: the folder's lock if it has it already, work in the child that makes the store ready, work here once all roles serve."""
+    """What a starter adds: the folder's lock if it has it already, work in the child that makes the store ready, work here once all roles serve.
+
+    With `hangup_ends` a closed terminal ends the server.
+    """
 
     lock: InstanceLock | None = None
     prepare: Callable[[], None] = lambda: None
     on_ready: Callable[[], None] | None = None
+    hangup_ends: bool = False
 
 
 def serve(start: Start, *, compact: bool = False, guest: Guest = Guest()) -> int:
@@ -44,6 +48,7 @@ def serve(start: Start, *, compact: bool = False, guest: Guest = Guest()) -> int
 
     confine.guard_memory()
     confine.save_memory()
+    confine.fill_standard_descriptors()
     make_folder(start.folders.data)
     make_folder(start.folders.run)
     lock = guest.lock or InstanceLock(start.folders.data)
@@ -56,7 +61,7 @@ def serve(start: Start, *, compact: bool = False, guest: Guest = Guest()) -> int
     events = Log(SystemClock(), start.log.form, source="supervisor")
     if compact or start.roles.compact:
         events.emit(Event.of("start.compact", "compact: one process serves strangers and users; a hole in one door opens both"))
-    hooks = Hooks(on_ready=guest.on_ready or (lambda: _tell_ready(start, events)), keep={STORE: (lock.fileno(),)})
+    hooks = Hooks(on_ready=guest.on_ready or (lambda: _tell_ready(start, events)), keep={STORE: (lock.fileno(),)}, hangup_ends=guest.hangup_ends)
     return Supervisor(sockets, _entry(start), events, hooks).run()
 
 

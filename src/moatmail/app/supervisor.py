@@ -79,6 +79,7 @@ class Hooks:
 
     on_ready: Callable[[], None] = lambda: None
     keep: Mapping[str, Sequence[int]] = field(default_factory=dict)  # descriptors kept open by a role (the store keeps the folder's lock)
+    hangup_ends: bool = False  # SIGHUP drains instead of reloading: the terminal that started us was closed
 
 
 class Supervisor:
@@ -137,7 +138,7 @@ class Supervisor:
     def _handle(self, info: signal.struct_siginfo | None) -> None:
         if info is None:
             return
-        if info.si_signo in {signal.SIGTERM, signal.SIGINT}:
+        if info.si_signo in {signal.SIGTERM, signal.SIGINT} or (info.si_signo == signal.SIGHUP and self._hooks.hangup_ends):
             self._drain()
         elif info.si_signo == signal.SIGHUP:
             self._tell_all(signal.SIGHUP)

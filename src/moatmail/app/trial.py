@@ -65,7 +65,7 @@ def run(folder: str, base_port: int, *, quiet: bool = False) -> int:
         _say(pictures.picture(trial, pictures.program_name()))
 
     try:
-        return serve(start, guest=Guest(lock, prepare, on_ready))
+        return serve(start, guest=Guest(lock, prepare, on_ready, hangup_ends=os.isatty(0)))
     finally:
         _rest(place)
 
@@ -182,4 +182,5 @@ async def _make_accounts(start: Start, secrets: Mapping[str, str], known: Mappin
 
 def _say(text: str) -> None:
     """Print the picture in one piece; a terminal that lacks a sign of ours gets a question mark."""
-    os.write(1, text.encode(sys.stdout.encoding or "utf-8", "replace"))
+    with contextlib.suppress(OSError):  # whoever should read it went away; the server goes on
+        os.write(1, text.encode(sys.stdout.encoding or "utf-8", "replace"))

@@ -75,7 +75,7 @@ def main() -> int:
         (Worker(ACCESS, 1, (1,)), {1: descriptors[2]}),
         (Worker(BACK), {}),
     ]
-    hooks = Hooks(on_ready=lambda: say(ready=True), keep={STORE: (folder_lock,)})
+    hooks = Hooks(on_ready=lambda: say(ready=True), keep={STORE: (folder_lock,)}, hangup_ends=MODE == "terminal")
     status = Supervisor(workers, entry, Say(), hooks).run()
     assert status in {0, EXIT_CANNOT}
     return status

@@ -58,3 +58,10 @@ def test_a_process_whose_parent_is_gone_already_ends_at_once() -> None:
 
 def test_a_process_has_a_name_that_a_person_can_read() -> None:
     assert run("from moatmail.app import confine; confine.name_process('moat:mx+access-12345'); print(open('/proc/self/comm').read())") == "moat:mx+access-"
+
+
+def test_closed_standard_descriptors_are_filled_so_that_nothing_else_gets_their_numbers() -> None:
+    program = (
+        "import os; from moatmail.app import confine; os.close(0); os.close(2); confine.fill_standard_descriptors(); print(os.open('/dev/null', os.O_RDONLY))"
+    )
+    assert int(run(program)) > 2

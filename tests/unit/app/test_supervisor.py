@@ -169,6 +169,12 @@ def test_a_hangup_is_told_to_every_role(start: Start) -> None:
     assert sorted(family.hear("reload")["reload"] for _ in range(5)) == ["access", "access", "back", "mx", "store"]
 
 
+def test_a_closed_terminal_ends_what_was_started_from_it(start: Start) -> None:
+    family = start("terminal")
+    family.until_ready()
+    assert family.end(signal.SIGHUP) == 0
+
+
 def test_orphans_die_with_their_supervisor(start: Start) -> None:
     family = start()
     births = family.until_ready()
