@@ -57,6 +57,11 @@ def test_html(html: str, text: str) -> None:
     assert html_text(html).split() == text.split()
 
 
+@pytest.mark.parametrize("row", ["<b>a</b> &amp; c", "&lt;<i>x", "< y", "a<p title='1 > 0'>é&auml;", "no tag &amp; "])
+def test_long_html_reads_as_its_rows_do(row: str) -> None:
+    assert html_text(row * 20_000).split() == (html_text(row + "<q>").removesuffix(" ") * 20_000).split()
+
+
 def test_preview() -> None:
     assert preview(b"  a =\r\nb\r\n\r\nc=C3=BC=C3", b"quoted-printable", "text/plain", "utf-8") == "a b cü"
     assert preview(b"<html><head><title>no</title></head><p>yes", b"", "text/html", "") == "yes"
