@@ -37,6 +37,7 @@ from moatmail.wire.smtp.server import SMTPServer
 
 _FAULT_OF_OURS: Final = Reply.of(451, "4.3.0", "internal error, the administrator was told; please try again later")
 _GO_ON: Final = Reply.of(354, "", "go on")
+_HELLO: Final = Reply.of(250, "", "")
 _LOGGED_IN: Final = Reply.of(235, "2.7.0", "authentication succeeded")
 _TIMEOUT: Final = Reply.of(421, "4.4.2", "timeout, closing the connection")
 _CLOSING: Final = Reply.of(421, "4.3.2", "the server is going down, please try again later")
@@ -160,7 +161,7 @@ class SMTPSession:
         """Take the name; names are judged with *Who may come in*."""
         self._begin(Envelope(None))
         self._session = replace(self._session, helo_name=event.name, extended=event.extended)
-        self._answer(Reply.of(250, "", self._door.hostname))
+        self._answer(_HELLO)
 
     async def on_mail(self, event: happened.Mail) -> None:
         """Begin a transaction."""
