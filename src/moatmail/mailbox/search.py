@@ -88,6 +88,7 @@ async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slice
     columns = Columns(snapshot)
     settled = columns.settle(criterion)
     found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
+    await slices.pause()
     if rest:
         opening = _Opening(build_test(criterion, columns), snapshot, reader, slices)
         if asks_sizes(criterion):

@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import compress
 from operator import and_, or_
 from typing import Any, Final, cast
 
@@ -86,13 +87,7 @@ class Columns:
 
     def places(self, column: int) -> list[int]:
         """Give the places (from 0) of a column's ones, rising."""
-        octets = column.to_bytes(self._count, _ORDER)
-        found: list[int] = []
-        place = octets.find(1)
-        while place >= 0:
-            found.append(place)
-            place = octets.find(1, place + 1)
-        return found
+        return list(compress(range(self._count), column.to_bytes(self._count, _ORDER)))
 
     def open_places(self, settled: Settled) -> list[int]:
         """Give the places of those that are open, rising."""
