@@ -289,7 +289,7 @@ async def judge_full(store: LocalStore, alice: House, kept: int) -> None:
         await store.write(arrival(alice.account))
     assert (await box(store, alice)).messages == kept
     assert len(await store.read(q.GetMessages(alice.account, alice.inbox, (1, kept)))) == 2
-    await store.write(change(o.SetSetting("recoverable_days", "0")))
+    await store.write(change(o.SetSetting("store.recoverable_days", "0")))
     expunged = await store.write(o.Expunge(alice.account, alice.inbox, tuple(range(1, kept + 1)), NOW))
     assert len(expunged.uids) == kept
     await store.write(o.TruncateWAL())

@@ -145,7 +145,7 @@ async def test_an_expunged_message_is_erased_when_its_time_is_over_and_not_befor
 
 async def test_recoverable_days_of_zero_erases_at_once(store: Store) -> None:
     alice = await house(store)
-    await store.write(change(o.SetSetting("recoverable_days", "0")))
+    await store.write(change(o.SetSetting("store.recoverable_days", "0")))
     accept = arrival(alice.account, flags=DELETED)
     await store.write(accept)
     await store.write(o.Expunge(alice.account, alice.inbox, None, NOW))
@@ -164,7 +164,7 @@ async def test_a_message_with_another_placement_outlives_the_expunge(store: Stor
 
 async def test_shared_content_goes_with_its_last_reference(store: Store) -> None:
     alice, bob = await house(store), await house(store, "bob")
-    await store.write(change(o.SetSetting("recoverable_days", "0")))
+    await store.write(change(o.SetSetting("store.recoverable_days", "0")))
     accept = arrival(alice.account, flags=DELETED)
     other = o.Delivery(o.NewMessage(new_id(), bob.account, accept.contents[0].id, b"\x02c", b"", b"", 2_000, NOW), flags=DELETED)
     await store.write(o.Accept(accept.contents, (*accept.deliveries, other)))

@@ -249,7 +249,7 @@ async def test_large_content_goes_with_its_row_and_an_orphan_after_a_day(folder:
     writer = Writer(folder, GlassVault(), clock, Ear())
     store = LocalStore(writer)
     alice = await house(store)
-    await store.write(change(o.SetSetting("recoverable_days", "0")))
+    await store.write(change(o.SetSetting("store.recoverable_days", "0")))
     content_id, orphan = new_id(), new_id()
     for each in (content_id, orphan):
         file = writer.contents.create(each)

@@ -24,7 +24,7 @@ _SEEN: Final = mailboxes.SEEN
 _DELETED: Final = mailboxes.DELETED
 _DAY: Final = 86400.0
 _HIGHEST_UID: Final = 2**32 - 1
-RECOVERABLE_DAYS: Final = "recoverable_days"
+RECOVERABLE_DAYS: Final = "store.recoverable_days"
 _RECOVERABLE_DEFAULT: Final = 25.0
 
 
