@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Recipient
-from moatmail.core.errors import MoatmailError, TemporaryError
+from moatmail.core.errors import MoatmailError, StorageFullError, TemporaryError
 from moatmail.core.events import Event
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
@@ -192,9 +192,10 @@ class SMTPSession:
             self._incoming.feed(event.data)
         except HeaderTooLargeError:
             self._break(happened.Fault.LONG_HEADER.reply)
-        except OSError as error:
+        except (TemporaryError, OSError) as error:
             self._alert(error)
-            self._break(_DISK_FULL)
+            full = isinstance(error, (StorageFullError, OSError))
+            self._break(_DISK_FULL if full else Reply.of(451, "4.3.0", TemporaryError.public))
 
     def _break(self, reply: Reply) -> None:
         if self._incoming is not None:
