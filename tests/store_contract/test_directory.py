@@ -123,6 +123,22 @@ async def test_lists_come_by_address_in_pages(store: Store) -> None:
     assert await store.read(q.ListDomains()) == (q.DomainRow("a.test", None, 1, 1), q.DomainRow("b.test", None, 2, 2))
 
 
+async def test_postmaster_is_the_first_active_account_of_the_domain_or_of_all(store: Store) -> None:
+    async def postmaster(domain: str = "") -> tuple[str, str]:
+        answer = await store.read(q.GetPostmaster(domain))
+        return answer.domain, f"{answer.account.localpart}@{answer.account.domain}" if answer.account else ""
+
+    assert await postmaster() == ("", "")
+    await store.write(change(o.AddDomain("b.test"), o.AddDomain("a.test"), o.AddDomain("empty.test")))
+    assert await postmaster("b.test") == ("b.test", "")
+    await store.write(change(*(o.AddAccount(localpart, domain, VERIFIER) for localpart, domain in (("z", "a.test"), ("m", "b.test"), ("n", "b.test")))))
+    assert await postmaster() == ("a.test", "z@a.test")
+    assert await postmaster("b.test") == ("b.test", "m@b.test")
+    assert await postmaster("empty.test") == ("empty.test", "z@a.test")
+    await store.write(change(o.SetAccount("m@b.test", "frozen", 0)))
+    assert await postmaster("b.test") == ("b.test", "n@b.test")
+
+
 async def test_an_alias_and_an_empty_domain_can_be_removed(store: Store) -> None:
     await store.write(change(o.AddDomain("a.test"), o.AddAlias("x", "a.test", ("y@z.test",))))
     await store.write(change(o.RemoveAlias("x@a.test"), o.RemoveDomain("a.test")))

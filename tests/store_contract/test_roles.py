@@ -99,6 +99,7 @@ async def test_a_refused_request_is_an_error_and_the_channel_goes_on(start_serve
     with pytest.raises(NotPermittedError):
         await store.open_reader(folder)
     assert not (await store.read(q.LookupAddresses("example.test", ()))).ours
+    assert (await store.read(q.GetPostmaster())).account is None
     await store.close()
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from moatmail.core.address import Address, AddressError, parse_mailbox
 from moatmail.core.limits.directory import ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX
 from moatmail.store.interface import Store
-from moatmail.store.queries import AccountRow, AddressHit, ListAccounts, ListDomains, LookupAddresses
+from moatmail.store.queries import AccountRow, AddressHit, GetPostmaster, LookupAddresses
 
 # RFC 5321 §4.5.1 demands postmaster, RFC 2142 §4 abuse: both reach a person although nobody made them.
 _ALWAYS_THERE: Final = frozenset({"postmaster", "abuse"})
@@ -50,7 +50,7 @@ class _Walk:
 async def resolve(store: Store, address: Address) -> Resolution:
     """Resolve a forward-path; raises StoreUnavailableError when the directory does not answer."""
     if address.is_bare:
-        address = Address(address.localpart, await _first_domain(store))
+        address = Address(address.localpart, (await store.read(GetPostmaster())).domain)
     walk = _Walk()
     ours = True
     pending = [address]
@@ -78,7 +78,9 @@ async def _visit(store: Store, address: Address, walk: _Walk, following: list[Ad
     if hit is not None:
         _take(hit, walk, following)
     elif address.canonical.base.localpart in _ALWAYS_THERE:
-        await _take_first_account(store, address.domain, walk)
+        account = (await store.read(GetPostmaster(address.domain))).account
+        if account is not None:
+            walk.accounts[account.id] = account
     elif answer.catch_all is not None:
         following.extend(_parse(answer.catch_all))
     return True
@@ -95,19 +97,6 @@ def _take(hit: AddressHit, walk: _Walk, following: list[Address]) -> None:
         walk.accounts[hit.account.id] = hit.account
     for target in hit.targets:
         following.extend(_parse(target))
-
-
-async def _take_first_account(store: Store, domain: str, walk: _Walk) -> None:
-    for scope in (domain, None):
-        rows = await store.read(ListAccounts(domain=scope, limit=1))
-        if rows:
-            walk.accounts[rows[0].id] = rows[0]
-            return
-
-
-async def _first_domain(store: Store) -> str:
-    rows = await store.read(ListDomains())
-    return rows[0].name if rows else ""
 
 
 def _parse(text: str) -> list[Address]:

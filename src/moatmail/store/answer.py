@@ -15,7 +15,7 @@ from moatmail.core.errors import LocalProtocolError, StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.core.ports.vault import Vault
 from moatmail.store import queries as q
-from moatmail.store.apply.change import split
+from moatmail.store.apply.change import ACTIVE, split
 from moatmail.store.apply.placements import placement_row
 from moatmail.store.apply.uids import ranges
 from moatmail.store.apply.work import KeyStore
@@ -50,6 +50,13 @@ def _hit(db: Database, domain: str, localpart: str) -> q.AddressHit:
 
 def _targets(db: Database, key: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[0] for row in db.all(directory.TARGETS, key))
+
+
+def _get_postmaster(db: Database, query: q.GetPostmaster) -> q.PostmasterAnswer:
+    first = db.one(directory.FIRST_DOMAIN) if not query.domain else None
+    domain = first[0] if first else query.domain
+    row = db.one(directory.FIRST_ACCOUNT_OF, {"status": ACTIVE, "domain": domain}) or db.one(directory.FIRST_ACCOUNT, {"status": ACTIVE})
+    return q.PostmasterAnswer(domain, q.AccountRow(*row) if row else None)
 
 
 def _list_domains(db: Database, _query: q.ListDomains) -> tuple[q.DomainRow, ...]:
@@ -177,6 +184,7 @@ def _list_journal(db: Database, query: q.ListJournal) -> tuple[q.JournalRow, ...
 
 _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.LookupAddresses: _lookup_addresses,
+    q.GetPostmaster: _get_postmaster,
     q.ListDomains: _list_domains,
     q.ListAccounts: _list_accounts,
     q.ListAliases: _list_aliases,

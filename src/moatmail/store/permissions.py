@@ -39,11 +39,11 @@ _MAILBOX: Final = _READING | {
     "FetchLogin",
 }
 # Submission: our own user's message to our own and to others.
-_SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetQueueKeys", "CountQueue"})
+_SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "CountQueue"})
 
 TABLE: Final[dict[str, frozenset[str]]] = {
     # Talks to strangers: it may look up who exists and hand over mail; it reads nothing back and changes nothing.
-    "mx": frozenset({"Accept", "LookupAddresses", "GetQueueKeys"}) | _OWN_STATE,
+    "mx": frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys"}) | _OWN_STATE,
     "access": _MAILBOX | _SUBMISSION | _OWN_STATE,
     "web": _MAILBOX | _SUBMISSION | _DIRECTORY | _OWN_STATE | {"Change"},
     "back": frozenset(
@@ -58,6 +58,7 @@ TABLE: Final[dict[str, frozenset[str]]] = {
             "GetContent",
             "GetDatabaseKey",
             "LookupAddresses",
+            "GetPostmaster",
             "ListDomains",
             "ListAccounts",
             "GetLedger",

@@ -63,6 +63,21 @@ class LookupAddresses(Query[AddressAnswer], frozen=True):
     localparts: tuple[str, ...]
 
 
+class PostmasterAnswer(Record, frozen=True):
+    """Answer to GetPostmaster: the domain asked for (our first one when none was named), and the account, None when there is nobody at all."""
+
+    domain: str
+    account: AccountRow | None
+
+
+class GetPostmaster(Query[PostmasterAnswer], frozen=True):
+    """Ask who gets the mail that RFC 5321 §4.5.1 wants taken: the first active account of `domain`, else the first active of all."""
+
+    result: ClassVar[Any] = PostmasterAnswer
+
+    domain: str = ""
+
+
 class LoginFacts(Record, frozen=True):
     """What judges a login: the account, its verifiers (opened: kind -> value), the addresses granted to it."""
 

@@ -41,6 +41,7 @@ async def meaning(house: Indoors, text: str) -> tuple[bool, list[str], list[str]
         pytest.param("nobody@example.test", (True, [], []), id="nobody is nobody"),
         pytest.param("zoe@faraway.test", (False, [], []), id="a foreign address is not ours"),
         pytest.param("Postmaster@example.test", (True, ["ann"], []), id="postmaster reaches the first account"),
+        pytest.param("abuse@example.test", (True, ["ann"], []), id="so does abuse"),
     ],
 )
 async def test_meaning(house: Indoors, asked: str, wanted: tuple[bool, list[str], list[str]]) -> None:
@@ -81,6 +82,11 @@ async def test_a_catch_all_takes_what_nobody_has_but_not_postmaster(house: Indoo
     assert await meaning(house, "nobody@example.test") == (True, ["bob"], [])
     assert await meaning(house, "ann@example.test") == (True, ["ann"], [])
     assert await meaning(house, "postmaster@example.test") == (True, ["ann"], [])
+
+
+async def test_the_bare_postmaster_is_the_one_of_our_first_domain(house: Indoors) -> None:
+    bare = await resolve(house.store, Address("Postmaster", ""))
+    assert (bare.ours, [account.localpart for account in bare.accounts]) == (True, ["ann"])
 
 
 async def test_an_explicit_postmaster_wins(house: Indoors) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import delete, func, or_, select, update
 
 from moatmail.store.sql.schema import ACCOUNT, ACCOUNT_KEY, ALIAS, ALIAS_TARGET, CREDENTIAL, DOMAIN, GRANTED, MAILBOX
-from moatmail.store.sql.statement import given, insert, insert_once, page, statement
+from moatmail.store.sql.statement import first, given, insert, insert_once, page, statement
 
 _a = ACCOUNT.c
 ACCOUNT_COLUMNS = (_a.id, _a.localpart, _a.domain, _a.status, _a.quota_octets, _a.used_octets, _a.public)
@@ -20,6 +20,7 @@ ADD_DOMAIN = statement(insert_once(DOMAIN))
 SET_DOMAIN = statement(update(DOMAIN).where(DOMAIN.c.name == given("domain")).values(catch_all=given("catch_all")))
 REMOVE_DOMAIN = statement(delete(DOMAIN).where(DOMAIN.c.name == given("domain")))
 FIND_DOMAIN = statement(select(DOMAIN.c.catch_all).where(DOMAIN.c.name == given("domain")))
+FIRST_DOMAIN = statement(first(select(DOMAIN.c.name).order_by(DOMAIN.c.name)))
 LIST_DOMAINS = statement(
     select(
         DOMAIN.c.name,
@@ -45,6 +46,9 @@ _PAGE = page(select(*ACCOUNT_COLUMNS).order_by(_a.domain, _a.localpart))
 _AFTER = or_(_a.domain > given("after_domain"), (_a.domain == given("after_domain")) & (_a.localpart > given("after_localpart")))
 LIST_ACCOUNTS = statement(_PAGE.where(_AFTER))
 LIST_ACCOUNTS_OF = statement(_PAGE.where(_a.domain == given("domain"), _a.localpart > given("after_localpart")))
+_FIRST = first(select(*ACCOUNT_COLUMNS).where(_a.status == given("status")).order_by(_a.domain, _a.localpart))
+FIRST_ACCOUNT = statement(_FIRST)
+FIRST_ACCOUNT_OF = statement(_FIRST.where(_a.domain == given("domain")))
 # The quota is judged by the very statement that takes the room (RFC 9208 §3).
 TAKE_ROOM = statement(
     update(ACCOUNT)
