@@ -93,7 +93,9 @@ class OpenAccounts:
             # Between a session's hold and its release the keys stay in the ring: other rooms find them there.
             self._keyring.hold(opened.id, opened.keys)
             opened.sessions += 1
-            self._opened[opened.id] = opened
+            if opened.id not in self._opened:
+                self._opened[opened.id] = opened
+                self.rewrap(opened)
         return opened
 
     async def _open(self, identity: Identity, reason: str) -> Opened:

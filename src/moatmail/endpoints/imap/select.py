@@ -42,7 +42,7 @@ async def on_select(conversation: Conversation, command: events.Select | events.
 
 
 def _open(view: View, name: str, *, read_only: bool) -> Selected:
-    return Selected(view.mailbox, name, read_only, Numbering(view.uids), view.modseq, view.uidnext, set(view.spellings))
+    return Selected(view.mailbox, name, read_only, Numbering(view.uids), view.modseq, view.uidnext, dict(view.spellings))
 
 
 def _describe(conversation: Conversation, selected: Selected, view: View, validity: int) -> None:

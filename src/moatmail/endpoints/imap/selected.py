@@ -29,8 +29,8 @@ class Selected:
     numbering: Numbering
     modseq: int
     uidnext: int
-    keywords: set[bytes] = field(default_factory=set)
-    """Keywords told in FLAGS, in small letters."""
+    keywords: dict[bytes, bytes] = field(default_factory=dict)
+    """Keywords told in FLAGS: small letters -> as they are written."""
     expunged: list[int] = field(default_factory=list)
     """UIDs that went and may not be told yet (RFC 3501 §7.4.1)."""
     own: set[int] = field(default_factory=set)

@@ -75,7 +75,7 @@ def tell_keywords(conversation: Conversation, selected: Selected, words: Iterabl
     new = {octets.lower(): octets for word in words if (octets := word.encode()).lower() not in selected.keywords}
     if new:
         selected.keywords.update(new)
-        conversation.untagged(responses.flags(sorted(selected.keywords)))
+        conversation.untagged(responses.flags(sorted(selected.keywords.values())))
 
 
 async def tell_flags(conversation: Conversation, selected: Selected, rows: Iterable[PlacementRow], *, uid: bool, values: bool = True) -> None:
