@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from moatmail.core.errors import ConfigError
+from moatmail.store.sql import state
 from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, DatabaseError, Use, open_database
 
@@ -34,6 +35,23 @@ def version_of(database: Database) -> str | None:
             raise
         return None
     return str(row[0]) if row else None
+
+
+def commits_of(folder: Path, key: bytes) -> int:
+    """Give the number of the last commit in the folder's database, changing nothing; 0 where there is none. Raises ConfigError for a wrong key."""
+    path = folder / FILE
+    if not path.exists() or not path.stat().st_size:
+        return 0
+    database = open_database(path, key, Use.READ)
+    try:
+        row = database.one(state.GET_META, {"counter": "commit"})
+    except DatabaseError as error:
+        if "no such table" not in str(error):
+            raise
+        return 0
+    finally:
+        database.close()
+    return int(row[0]) if row else 0
 
 
 def bring_up(folder: Path, key: bytes) -> None:

@@ -76,27 +76,33 @@ class Writer:
         self._clock = clock
         self._sink = sink
         self._key = vault.database_key("mail")
-        migrate.bring_up(folder, self._key)
-        self.keys = KeyStoreFile(folder, vault.database_key("keys"))
-        self._soft = open_database(folder / SOFT_FILE, vault.database_key("soft"), Use.SOFT)
-        self._soft.script(make_tables(schema.DECISION))
-        self.db: Database = open_database(folder / migrate.FILE, self._key, Use.WRITE)
-        self.contents = ContentFiles(folder)
         self._counter = os.open(folder / COUNTER_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        self._commits = self._check_commits()
+        self.contents = ContentFiles(folder)
         self._effects = Effects()
         self._pruned = 0.0
-        self._reserve = Reserve(folder)
         self._kept: deque[Decision] = deque()
         self._mover: Database | None = None
         self._log_pages = 0
-        self._recover()
+        try:
+            # Before anything is opened for writing: a connection that writes would drop what of a damaged log could still be saved.
+            self._commits = self._check_commits()
+            self._open_databases()
+            self._recover()
+        except DatabaseError as error:
+            raise ConfigError(f"{folder}: a database is damaged ({error}); put the folder back from a backup") from None
+        self._reserve = Reserve(folder)
 
     # ---------------------------------------------------------------- start
 
+    def _open_databases(self) -> None:
+        migrate.bring_up(self.folder, self._key)
+        self.keys = KeyStoreFile(self.folder, self.vault.database_key("keys"))
+        self._soft = open_database(self.folder / SOFT_FILE, self.vault.database_key("soft"), Use.SOFT)
+        self._soft.script(make_tables(schema.DECISION))
+        self.db: Database = open_database(self.folder / migrate.FILE, self._key, Use.WRITE)
+
     def _check_commits(self) -> int:
-        row = self.db.one(state.GET_META, {"counter": "commit"})
-        commits: int = row[0] if row else 0
+        commits = migrate.commits_of(self.folder, self._key)
         written = os.pread(self._counter, 32, 0).strip()
         acknowledged = int(written) if written.isdigit() else 0
         if acknowledged > commits:
@@ -150,11 +156,18 @@ class Writer:
         except DatabaseError as error:
             return self._lost(batch, error), None
         self._commits += 1
-        os.pwrite(self._counter, b"%d\n" % self._commits, 0)
+        self._count_commit()
         if self._commits % _LOOK_AT_LOG == 0:
             self._log_pages = self.db.log_pages()
         self._follow(effects)
         return outcomes, effects.hints
+
+    def _count_commit(self) -> None:
+        """Write the number of the commit beside the database. What is committed is kept, so a disk that refuses this line takes no answer back."""
+        try:
+            os.pwrite(self._counter, b"%d\n" % self._commits, 0)
+        except OSError as error:
+            self._sink.emit(Event.of("store.not-counted", f"commit {self._commits} could not be counted outside the database: {error}", alert=True))
 
     def run(self, batch: Sequence[Asked]) -> tuple[list[Outcome], Hints | None]:
         """Do both."""
