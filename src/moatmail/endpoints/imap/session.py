@@ -14,7 +14,7 @@ from moatmail.core.errors import SealBrokenError
 from moatmail.endpoints.imap import alter, append, fetch, folders, login, search, select
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
 from moatmail.endpoints.imap.sync import enable_condstore, sync
-from moatmail.net.drive import Connection, DeadlinePassedError, PeerGoneError
+from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
 from moatmail.wire.imap import events, responses
 
 __all__ = ["Door", "IMAPSession"]
@@ -22,6 +22,8 @@ __all__ = ["Door", "IMAPSession"]
 _FAULT_OF_OURS: Final = RefusedError(b"internal error, the administrator was told; please try again later", b"SERVERBUG")
 _NAME: Final = ((b"name", b"Moatmail"),)
 _APPEND_GRACE: Final = 60.0
+# The ends of a connection: nobody is left to be answered.
+_ENDS: Final = (PeerGoneError, DeadlinePassedError, HandshakeFailedError, ConnectionError)
 
 
 class IMAPSession:
@@ -75,7 +77,7 @@ class IMAPSession:
         elif conversation.idle is not None:
             try:
                 await sync(conversation)
-            except (PeerGoneError, DeadlinePassedError):
+            except _ENDS:
                 raise
             except Exception as error:  # noqa: BLE001 - the store may be away for a moment; the next look tells what was missed
                 if refusal_of(error) is None:
@@ -86,7 +88,7 @@ class IMAPSession:
         conversation = self._conversation
         try:
             await _HANDLERS[type(event)](conversation, event)
-        except (PeerGoneError, DeadlinePassedError, ConnectionError):
+        except _ENDS:
             raise
         except Exception as error:
             if not isinstance(event, events.Command):
