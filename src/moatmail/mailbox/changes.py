@@ -55,6 +55,8 @@ async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidne
             rows[row.uid] = row
         vanished.update(dict.fromkeys(answer.vanished))
         upto, more = answer.upto, answer.more
+        if more:
+            await asyncio.sleep(0)  # a page is a slice of work; others have their turn
     for uid in vanished:
         rows.pop(uid, None)
     highest = max((uidnext - 1, *rows, *vanished))

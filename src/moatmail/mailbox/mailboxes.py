@@ -129,15 +129,20 @@ async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None
         await _create(opened, superior, None)
 
 
-async def delete(opened: Opened, name: str, now: float) -> None:
-    """Delete a mailbox; those below it stay (RFC 3501 §6.3.4). Raises NotFoundError, NotPermittedError (INBOX), ConflictError (only a level of others)."""
+async def delete(opened: Opened, name: str, now: float) -> int:
+    """Delete a mailbox and give its number; those below it stay (RFC 3501 §6.3.4).
+
+    Raises NotFoundError, NotPermittedError (INBOX), ConflictError (only a level of others).
+    """
     if name == INBOX:
         raise NotPermittedError(public="INBOX cannot be deleted")
     boxes = await list_mailboxes(opened)
     if name not in boxes.by_name and boxes.inferiors(name):
         # RFC 3501 §6.3.4: a name that is only a level of others cannot be deleted again.
         raise ConflictError(public="only mailboxes below this name exist; delete them")
-    await opened.store.write(DeleteMailbox(opened.id, boxes.find(name).id, now, new_id(int(now * 1000))))
+    mailbox = boxes.find(name).id
+    await opened.store.write(DeleteMailbox(opened.id, mailbox, now, new_id(int(now * 1000))))
+    return mailbox
 
 
 async def rename(opened: Opened, name: str, new_name: str, now: float) -> None:

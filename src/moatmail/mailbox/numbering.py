@@ -96,27 +96,31 @@ class Numbering:
                 self._add_run(uid, uid)
 
     def remove(self, uids: Iterable[int]) -> list[int]:
-        """Take away UIDs and give their numbers, highest first, so that each is right when told in this order; unknown ones are passed over."""
-        gone = sorted({uid for uid in uids if self.number(uid)})
-        numbers = [self.number(uid) for uid in reversed(gone)]
-        if gone:
-            self._rebuild(gone)
-        return numbers
+        """Take away UIDs and give their numbers, highest first, so that each is right when told in this order; unknown ones are passed over.
 
-    def _rebuild(self, gone: list[int]) -> None:
-        """Make the runs anew without `gone`: one pass, however many went."""
+        One pass over the runs and what goes, however much it is.
+        """
+        gone = sorted(set(uids))
         runs = list(self.uid_spans(1, self.count))
+        before_runs = self._before
         self._firsts, self._before, self.count = array("I"), array("I"), 0
+        numbers: list[int] = []
         place = 0
-        for first, last in runs:
+        for (first, last), before in zip(runs, before_runs, strict=True):
             start = first
             while place < len(gone) and gone[place] <= last:
-                if start < gone[place]:
-                    self._add_run(start, gone[place] - 1)
-                start = gone[place] + 1
+                uid = gone[place]
                 place += 1
+                if uid < first:
+                    continue
+                numbers.append(before + uid - first + 1)
+                if start < uid:
+                    self._add_run(start, uid - 1)
+                start = uid + 1
             if start <= last:
                 self._add_run(start, last)
+        numbers.reverse()
+        return numbers
 
 
 def _runs(uids: Sequence[int]) -> Iterator[Span]:

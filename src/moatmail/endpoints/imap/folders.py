@@ -34,8 +34,8 @@ async def on_create(conversation: Conversation, command: events.Create) -> None:
 
 async def on_delete(conversation: Conversation, command: events.Delete) -> None:
     """Delete a mailbox; if it is the selected one, no mailbox is selected afterwards."""
-    await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
-    if conversation.selected is not None and conversation.selected.name == command.mailbox:
+    deleted = await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
+    if conversation.selected is not None and conversation.selected.mailbox == deleted:
         conversation.deselect()
         conversation.engine.deselect()
         conversation.untagged(responses.ok(b"CLOSED", b"the selected mailbox was deleted"))

@@ -33,7 +33,7 @@ async def on_select(conversation: Conversation, command: events.Select | events.
         raise NotFoundError(public="no such mailbox")
     if command.condstore:
         enable_condstore(conversation)
-    selected = _open(view, command.mailbox, read_only=read_only)
+    selected = _open(view, read_only=read_only)
     conversation.selected = selected
     claim_recent(conversation, selected)
     _describe(conversation, selected, view, row.uidvalidity)
@@ -41,8 +41,8 @@ async def on_select(conversation: Conversation, command: events.Select | events.
     conversation.done(command, text, code)
 
 
-def _open(view: View, name: str, *, read_only: bool) -> Selected:
-    return Selected(view.mailbox, name, read_only, Numbering(view.uids), view.modseq, view.uidnext, dict(view.spellings))
+def _open(view: View, *, read_only: bool) -> Selected:
+    return Selected(view.mailbox, read_only, Numbering(view.uids), view.modseq, view.uidnext, dict(view.spellings))
 
 
 def _describe(conversation: Conversation, selected: Selected, view: View, validity: int) -> None:

@@ -24,7 +24,6 @@ class Selected:
     """A few hundred octets for a mailbox of any size: the arrays are the account's, shared."""
 
     mailbox: int
-    name: str
     read_only: bool
     numbering: Numbering
     modseq: int

@@ -153,7 +153,7 @@ def test_a_message_that_was_not_told_yet_is_not_searched(told: int) -> None:
     view = View(1, row)
     view.fill([PlacementRow(uid, uid, ("k",) if uid == 5 else (), uid + 1) for uid in (1, 3, 5, 7)])
     view.vanished_at = 5
-    selected = Selected(1, "INBOX", read_only=False, numbering=Numbering([1, 3, 5] if told == 9 else [1, 2, 3, 5]), modseq=told, uidnext=6, recent=[(5, 5)])
+    selected = Selected(1, read_only=False, numbering=Numbering([1, 3, 5] if told == 9 else [1, 2, 3, 5]), modseq=told, uidnext=6, recent=[(5, 5)])
     snapshot = take_snapshot(selected, view)
     assert list(snapshot.uids) == [1, 3, 5]
     assert snapshot.flags == bytes((1, 3, 5 | 32))
