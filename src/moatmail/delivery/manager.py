@@ -267,7 +267,9 @@ class _Attempt:
     def _tell_outcome(self, recipient: Recipient, outcome: Outcome) -> None:
         sender = str(self._envelope.reverse_path or "<>")
         host = f" by {outcome.host}" if outcome.host else ""
-        text = f"{_WORDS[outcome.fate]} from {sender} for {recipient.address}{host} because {outcome.reply}"
+        # Servers elsewhere quote subjects and header fields in their words: those stay sealed with the entry, the log has the codes.
+        why = f"{outcome.reply.code} {outcome.reply.status}".rstrip() if outcome.host else str(outcome.reply)
+        text = f"{_WORDS[outcome.fate]} from {sender} for {recipient.address}{host} because {why}"
         self._tell(f"delivery.{outcome.fate.value}", text)
 
     def _tell(self, name: str, text: str, *, alert: bool = False) -> None:
