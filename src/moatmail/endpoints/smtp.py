@@ -39,6 +39,7 @@ _FAULT_OF_OURS: Final = Reply.of(451, "4.3.0", "internal error, the administrato
 _GO_ON: Final = Reply.of(354, "", "go on")
 _HELLO: Final = Reply.of(250, "", "")
 _LOGGED_IN: Final = Reply.of(235, "2.7.0", "authentication succeeded")
+_NO_DIRECTORY: Final = Reply.of(454, "4.7.0", "temporary authentication failure, please try again later")
 _TIMEOUT: Final = Reply.of(421, "4.4.2", "timeout, closing the connection")
 _CLOSING: Final = Reply.of(421, "4.3.2", "the server is going down, please try again later")
 _DISK_FULL: Final = Reply.of(452, "4.3.1", "insufficient system storage, please try again later")
@@ -112,12 +113,14 @@ class SMTPSession:
 
     def _patience(self) -> float:
         """Give the seconds to wait: the command's, or what is left of the transaction's (a second per octet must not last for ever)."""
-        if self._incoming is None:
+        if self._transaction_since is None:
             return self._seconds
         limits = self._door.settings().smtp
-        spent = self._door.clock.monotonic() - self._content_since
-        earned = 60.0 + (self._incoming.size / limits.min_rate_octets if limits.min_rate_octets else limits.transaction_seconds)
-        return max(0.0, min(self._seconds, min(limits.transaction_seconds, earned) - spent))
+        now = self._door.clock.monotonic()
+        left = limits.transaction_seconds - (now - self._transaction_since)
+        if self._incoming is not None and limits.min_rate_octets:
+            left = min(left, 60.0 + self._incoming.size / limits.min_rate_octets - (now - self._content_since))
+        return max(0.0, min(self._seconds, left))
 
     async def _handle(self, event: happened.Event) -> None:
         """Answer one event; the one place of this door where the unexpected is caught: 451, never "accepted anyway"."""
@@ -148,6 +151,7 @@ class SMTPSession:
     def _begin(self, envelope: Envelope) -> None:
         self._envelope = envelope
         self._resolutions: dict[Address, Resolution] = {}
+        self._transaction_since: float | None = None
         self._drop_content()
 
     def _drop_content(self) -> None:
@@ -166,7 +170,10 @@ class SMTPSession:
     async def on_mail(self, event: happened.Mail) -> None:
         """Begin a transaction."""
         self._begin(event.envelope)
-        self._answer(await self._door.intake.mail(self._session, event.envelope))
+        reply = await self._door.intake.mail(self._session, event.envelope)
+        if reply.positive:
+            self._transaction_since = self._door.clock.monotonic()
+        self._answer(reply)
 
     async def on_rcpt(self, event: happened.Rcpt) -> None:
         """Take or refuse one recipient."""
@@ -266,7 +273,12 @@ class SMTPSession:
             return
         step = event.step
         if isinstance(step, NeedsVerifier):
-            self._verifier = await login.verifier(step.authcid)
+            try:
+                self._verifier = await login.verifier(step.authcid)
+            except TemporaryError as error:
+                self._told_login(step.authcid, error)
+                self._answer(_NO_DIRECTORY)
+                return
             self._engine.answer_verifier(_for_wire(self._verifier))
             return
         self._answer(await self._judge(login, step))
@@ -280,7 +292,7 @@ class SMTPSession:
         except TemporaryError as error:
             # The directory did not answer: nothing was judged, nothing is counted (RFC 4954 §6: 454).
             self._told_login(step.authcid, error)
-            return Reply.of(454, "4.7.0", "temporary authentication failure, please try again later")
+            return _NO_DIRECTORY
         except MoatmailError as error:
             self._told_login(step.authcid, error)
             return Reply.of(535, "5.7.8", error.public)

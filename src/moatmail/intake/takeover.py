@@ -72,11 +72,11 @@ async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, re
     try:
         accept, told = await _prepare(ports, transaction, verdict, resolutions, incoming)
         await ports.store.write(accept)
-    except StorageFullError as error:
-        return _refused(ports, transaction, error, Reply.of(452, "4.3.1", error.public))
-    except OverQuotaError as error:
+    except (StorageFullError, OverQuotaError) as error:
+        # The store said no for certain, so no row will ever name the content: who lies about SIZE must not fill the disk with what we refused.
+        ports.files.remove(incoming.id)
         # It fitted at RCPT and does not any more: later it may again (RFC 5321 §4.2.2: 452).
-        return _refused(ports, transaction, error, Reply.of(452, "4.2.2", error.public))
+        return _refused(ports, transaction, error, Reply.of(452, "4.2.2" if isinstance(error, OverQuotaError) else "4.3.1", error.public))
     except TemporaryError as error:
         return _refused(ports, transaction, error, Reply.of(451, error.status, error.public))
     except OSError as error:

@@ -109,6 +109,22 @@ async def test_a_full_mailbox_is_a_temporary_refusal(house: Indoors) -> None:
     assert refused.value.recipients["bob@example.test"][0] == 452
 
 
+async def test_large_content_that_a_full_mailbox_refuses_leaves_nothing_on_the_disk(house: Indoors) -> None:
+    """smtplib declares the size; a liar does not, and could fill the disk with refused content."""
+    await accounts.set_state(house.desk, "bob@example.test", quota_octets=1_000_000)
+
+    def lie() -> tuple[int, bytes]:
+        with smtplib.SMTP("127.0.0.1", house.doors["mx"], "client.elsewhere.test", timeout=10) as client:
+            client.ehlo()
+            client.mail("carol@elsewhere.test", ["SIZE=10"])
+            assert client.rcpt("bob@example.test")[0] == 250
+            return client.data(MESSAGE + "x" * 900 * 1000 + "\r\n" + "y" * 900 * 1000)
+
+    code, text = await asyncio.to_thread(lie)
+    assert (code, text[:6]) == (452, b"4.2.2 ")
+    assert [path for path in (house.folder / "mail" / "content").rglob("*") if path.is_file()] == []
+
+
 async def test_a_looping_message_is_refused_and_not_kept(house: Indoors) -> None:
     looping = "Received: from a by b; Fri, 1 Jan 2027 00:00:00 +0000\r\n" * 101 + MESSAGE
     with pytest.raises(smtplib.SMTPDataError) as refused:

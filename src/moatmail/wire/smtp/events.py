@@ -108,7 +108,7 @@ class End(Event):
 
 @dataclass(frozen=True, slots=True)
 class Auth(Event):
-    """A step of a login: NeedsVerifier waits for `answer_verifier`; the others for `answer` with 235 or a refusal (RFC 4954 §4).
+    """A step of a login: NeedsVerifier waits for `answer_verifier` (or `answer` with 4yz); the others for `answer` with 235 or a refusal (RFC 4954 §4).
 
     NeedsPassword: judge the password. Success: the mechanism proved it; judge only whether the identity may come in.
     Failure: a failed login to be counted; the answer is never positive.

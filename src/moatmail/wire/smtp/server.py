@@ -454,7 +454,8 @@ class SMTPServer:
 
     def _answer_auth(self, event: Event, reply: Reply) -> None:
         step = event.step if isinstance(event, Auth) else None
-        if isinstance(step, sasl.NeedsVerifier) or (isinstance(step, sasl.Failure) and reply.positive):
+        # RFC 4954 §6: 454 ends an exchange for which the directory has no answer; any other reply to a name would tell whether it exists.
+        if (isinstance(step, sasl.NeedsVerifier) and not reply.temporary) or (isinstance(step, sasl.Failure) and reply.positive):
             self._waiting = event
             raise LocalProtocolError("this step of a login has another answer")
         self._end_exchange()
