@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from os import urandom
 from typing import Final
 
-from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, PermanentError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, PermanentError, SealBrokenError
 from moatmail.core.limits.mailbox import MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
 from moatmail.core.ports.vault import SealedName
 from moatmail.crypto.mailbox_name import open_name, seal_name
@@ -45,6 +45,8 @@ class Mailboxes:
 
     by_name: dict[str, MailboxRow]
     subscribed: frozenset[str]
+    damaged: tuple[SealBrokenError, ...] = ()
+    """Names that do not open: one damaged row must not hide all others."""
 
     def find(self, name: str) -> MailboxRow:
         """Give the row of a name; raises NotFoundError."""
@@ -60,15 +62,26 @@ class Mailboxes:
 
 
 async def list_mailboxes(opened: Opened) -> Mailboxes:
-    """Give the snapshot; names are opened once and kept while the account is open. Raises SealBrokenError."""
+    """Give the snapshot; names are opened once and kept while the account is open."""
     answer = await opened.store.read(ListMailboxes(opened.id))
-    names, known = {}, opened.names
-    for row in answer.mailboxes:
-        names[_name(opened, row)] = row
-    subscribed = frozenset([_name(opened, row) for row in answer.subscriptions])
+    names: dict[str, MailboxRow] = {}
+    subscribed: set[str] = set()
+    damaged: list[SealBrokenError] = []
+    known = opened.names
+    rows: tuple[MailboxRow | SubscriptionRow, ...] = (*answer.mailboxes, *answer.subscriptions)
+    for row in rows:
+        try:
+            name = _name(opened, row)
+        except SealBrokenError as error:
+            damaged.append(error)
+            continue
+        if isinstance(row, MailboxRow):
+            names[name] = row
+        else:
+            subscribed.add(name)
     if len(known) > 2 * (len(answer.mailboxes) + len(answer.subscriptions)) + 16:
         known.clear()  # old forms of renamed ones
-    return Mailboxes(names, subscribed)
+    return Mailboxes(names, frozenset(subscribed), tuple(damaged))
 
 
 def _name(opened: Opened, row: MailboxRow | SubscriptionRow) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from moatmail.core.address import Address
 from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cover_with_mailbox_key
 from moatmail.crypto.seal import Purpose, SealKey, new_id
+from moatmail.mailbox.prefix import Prefix, for_reader, structure_behind
 from moatmail.message import summary, trace
 from moatmail.message.structure import Structure
 from moatmail.store.operations import INBOX, Delivery, NewContent, NewMessage
@@ -21,13 +22,17 @@ _SPECIAL_USE = {"INBOX": INBOX, "Junk": "junk"}
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Sealed content, ready to be placed: its row, key, structure, and how many octets were put in front of what was scanned."""
+    """Sealed content, ready to be placed: its row, key, structure, and how many octets were put in front of what was scanned.
+
+    `header` is the stored header block of an internationalized message, whose readers get a surrogate (RFC 6858); empty otherwise.
+    """
 
     content: NewContent
     key: bytes
     structure: Structure
     shift: int
     received_at: float
+    header: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Copy:
 
 def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Delivery:
     """Give the row of one recipient's copy, sealed to the account's public half: the writer does not hold its keys."""
-    prefix = trace.return_path(reverse_path) + trace.delivered_to(copy.delivered_to)
+    fields = trace.return_path(reverse_path) + trace.delivered_to(copy.delivered_to)
+    prefix = for_reader(fields, prepared.header) if prepared.header else Prefix(fields)
     keys = MessageKeys.for_content(prepared.key)
     message_id = new_id(int(prepared.received_at * 1000))
     cover = cover_to_public(copy.public, copy.account, message_id, keys)
@@ -56,20 +62,21 @@ def append(prepared: Prepared, account: int, keys: AccountKeys, mailbox: int, fl
     # The owner may date a message as he likes, before 1970 too; its id tells when it came, as that of its content does.
     message_id = new_id(int.from_bytes(prepared.content.id[:6], "big"))
     cover = cover_with_mailbox_key(keys.sealing, account, message_id, message_keys)
-    message = _row(prepared, account, message_id, message_keys, b"", cover)
+    message = _row(prepared, account, message_id, message_keys, Prefix(b""), cover)
     return Delivery(message, mailbox, "", flags, keywords)
 
 
-def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys, prefix: bytes, cover: bytes) -> NewMessage:
+def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys, prefix: Prefix, cover: bytes) -> NewMessage:
     sealing = SealKey(keys.message_key)
-    made = summary.build(prepared.structure, shift=len(prefix) + prepared.shift)
+    shift = len(prefix.octets) + prepared.shift - (len(prepared.header) if prefix.replaces else 0)
+    made = summary.build(structure_behind(prefix, prepared.structure), shift=shift)
     return NewMessage(
         id=message_id,
         account=account,
         content=prepared.content.id,
         cover=cover,
-        prefix=sealing.seal(Purpose.PREFIX, account, message_id, prefix) if prefix else b"",
+        prefix=sealing.seal(Purpose.PREFIX, account, message_id, prefix.encode()) if prefix.octets else b"",
         summary=sealing.seal(Purpose.SUMMARY, account, message_id, summary.encode(made)),
-        size=len(prefix) + prepared.content.size,
+        size=shift - prepared.shift + prepared.content.size,
         received_at=prepared.received_at,
     )

@@ -14,6 +14,7 @@ from moatmail.crypto.content_seal import ContentOpener
 from moatmail.crypto.cover import MessageKeys, open_cover
 from moatmail.crypto.seal import Purpose, SealKey
 from moatmail.mailbox.opened import Opened
+from moatmail.mailbox.prefix import Prefix
 from moatmail.message.summary import Summary, decode
 from moatmail.store.queries import GetContent, GetMessages, MessageRow
 
@@ -27,7 +28,7 @@ async def fetch_rows(opened: Opened, mailbox: int, uids: Sequence[int], *, prefi
 class OpenMessage:
     """One message under its keys, opened as far as it is asked: `size` in octets as its owner sees it."""
 
-    __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_summary", "row", "size")
+    __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_skipped", "_summary", "row", "size")
 
     def __init__(self, opened: Opened, row: MessageRow) -> None:
         """Open the cover; raises SealBrokenError."""
@@ -39,6 +40,7 @@ class OpenMessage:
         self._summary: Summary | None = None
         self._opener: ContentOpener | None = None
         self._prefix = b""
+        self._skipped = 0  # octets of the content's own header, where the prefix stands in its place
 
     @property
     def summary(self) -> Summary:
@@ -60,19 +62,21 @@ class OpenMessage:
             source = opened.files.open(self.row.content) if found.blob is None else found.blob
             self._opener = ContentOpener(source, self.row.content, self._keys.content_key)
             if self.row.prefix:
-                self._prefix = self._sealing.open(Purpose.PREFIX, self._account, self.row.id, self.row.prefix)
-            self.size = len(self._prefix) + self._opener.size
+                prefix = Prefix.decode(self._sealing.open(Purpose.PREFIX, self._account, self.row.id, self.row.prefix))
+                self._prefix = prefix.octets
+                self._skipped = self._opener.header_size if prefix.replaces else 0
+            self.size = len(self._prefix) + self._opener.size - self._skipped
         return self
 
     @property
     def header_size(self) -> int:
         """Give the octets of the header block, prefix included."""
-        return len(self._prefix) + self._opened().header_size
+        return len(self._prefix) + self._opened().header_size - self._skipped
 
     def header(self) -> bytes:
         """Give the header block with its closing empty line, prefix included: chunk 0 only is opened."""
         opener = self._opened()
-        return self._prefix + opener.read(0, opener.header_size)
+        return self._prefix if self._skipped else self._prefix + opener.read(0, opener.header_size)
 
     def read(self, start: int, length: int) -> Iterator[bytes]:
         """Give octets `start` to `start + length` in pieces of at most 64 KiB, fewer where the message ends; raises SealBrokenError."""
@@ -83,7 +87,7 @@ class OpenMessage:
         before = len(self._prefix)
         if end > before:
             first = max(start - before, 0)
-            yield from opener.chunks(first, end - before - first)
+            yield from opener.chunks(first + self._skipped, end - before - first)
 
     def _opened(self) -> ContentOpener:
         if self._opener is None:

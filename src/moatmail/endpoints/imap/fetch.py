@@ -15,7 +15,7 @@ from typing import Final
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
-from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.sections import Piece, cut, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
@@ -73,7 +73,7 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     await fetch.run(spans)
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
-        raise fetch.damaged
+        raise RefusedError(fetch.damaged.public.encode(), b"SERVERBUG")  # the administrator was told of each
     if fetch.missing and not command.uid:
         raise EXPUNGE_ISSUED
     conversation.done(command, b"fetched")

@@ -102,6 +102,8 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
         conversation.done(command, b"listed")
         return
     names = _Names.of(await mailboxes.list_mailboxes(conversation.account))
+    for error in names.boxes.damaged:
+        conversation.alert(error)
     conversation.begin_slice()
     for name, childinfo in _select(names, command):
         attributes = _attributes(names, name, command)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moatmail.core.errors import StorageFullError, StoreUnavailableError
+from moatmail.core.errors import SealBrokenError, StorageFullError, StoreUnavailableError
 from moatmail.core.settings.mail import SMTP, Mail
 from moatmail.store import operations as o
 from tests.unit.endpoints.imap.lab import HELLO, NOW, Client, Lab, imap_lab
@@ -102,6 +102,7 @@ async def test_over_quota(lab: Lab) -> None:
         pytest.param(StorageFullError(), b"NO [LIMIT]", id="a full disk"),
         pytest.param(StoreUnavailableError(), b"NO [UNAVAILABLE]", id="no store"),
         pytest.param(ZeroDivisionError(), b"NO [SERVERBUG]", id="a fault of ours"),
+        pytest.param(SealBrokenError(), b"NO [SERVERBUG]", id="something that does not open"),
     ],
 )
 async def test_what_fails_below_is_never_ok(lab: Lab, error: Exception, code: bytes) -> None:
@@ -115,7 +116,7 @@ async def test_what_fails_below_is_never_ok(lab: Lab, error: Exception, code: by
 
     lab.store.write = fail  # type: ignore[method-assign,assignment]
     assert (await client.append("INBOX", HELLO)).startswith(code)
-    assert bool(lab.events.alerts()) == isinstance(error, ZeroDivisionError)
+    assert bool(lab.events.alerts()) == isinstance(error, ZeroDivisionError | SealBrokenError)
     lab.store.write = write  # type: ignore[method-assign]
     assert (await client.append("INBOX", HELLO)).startswith(b"OK")
 

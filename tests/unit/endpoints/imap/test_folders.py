@@ -162,3 +162,13 @@ async def test_accounts_see_their_own_only(lab: Lab) -> None:
     assert await bob.ok('LIST "" *') == list(FIRST)
     assert (await bob.no("SELECT secret")).startswith(b"NO [NONEXISTENT]")
     assert b"0 EXISTS" in await bob.ok("SELECT INBOX")
+
+
+async def test_a_damaged_name_hides_itself_only(lab: Lab) -> None:
+    client = await lab.client()
+    await client.ok("CREATE work")
+    lab.writer.db.connection.execute("UPDATE mailbox SET sealed_name = zeroblob(length(sealed_name)) WHERE id = (SELECT max(id) FROM mailbox)")
+    assert await client.ok('LIST "" *') == list(FIRST)
+    assert any(event.name == "seal.broken" for event in lab.events.alerts())
+    assert (await client.no("SELECT work")).startswith(b"NO [NONEXISTENT]")
+    assert (await client.no("CREATE work")).startswith(b"NO [ALREADYEXISTS]")
