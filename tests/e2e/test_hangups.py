@@ -33,7 +33,7 @@ MAIL = b"MAIL FROM:<carol@friend.test>\r\n"
 RCPT = b"RCPT TO:<bob@example.test>\r\n"
 OWN = b"MAIL FROM:<alice@example.test>\r\n"
 LETTER = b"From: alice@example.test\r\nSubject: hung up\r\n\r\nhalf a word\r\n"
-LARGE = LETTER + b"x" * 98 + b"\r\n" * 20_000  # so much that it lies in a temporary file
+LARGE = LETTER + (b"x" * 98 + b"\r\n") * 20_000  # so much that it lies in a temporary file
 
 Act = Callable[[Peer], object]
 
