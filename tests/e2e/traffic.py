@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import pytest
 
@@ -158,8 +158,17 @@ class Sender:
     connect = _connect
 
 
+class Worker(Protocol):
+    """Who works in a thread until told to stop."""
+
+    stop: threading.Event
+
+    def run(self) -> None:
+        """Work until `stop`."""
+
+
 @contextlib.contextmanager
-def at_work(workers: Sequence[Sender | Keeper]) -> Iterator[None]:
+def at_work(workers: Sequence[Worker]) -> Iterator[None]:
     """Have workers at work for the block, each in a thread."""
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for worker, thread in zip(workers, threads, strict=True):
