@@ -31,6 +31,7 @@ from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
 from moatmail.intake.takeover import Ports, QueueKey
 from moatmail.mailbox.keep_everything import KeepEverything
+from moatmail.mailbox.prefix import Prefix
 from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
 from moatmail.net.tls import Certificate, CertificateSet
@@ -137,12 +138,13 @@ class Indoors:
         found = []
         for row in await self.store.read(GetMessages(account, mailbox, uids, prefix=True)):
             opened = open_cover(keys, account, row.id, row.cover)
-            prefix = SealKey(opened.message_key).open(Purpose.PREFIX, account, row.id, row.prefix) if row.prefix else b""
+            prefix = Prefix.decode(SealKey(opened.message_key).open(Purpose.PREFIX, account, row.id, row.prefix) if row.prefix else b"")
             content = await self.store.read(GetContent(row.content))
             assert content is not None
             source = content.blob if content.blob is not None else self.ports.files.open(row.content)
             opener = ContentOpener(source, row.content, opened.content_key)
-            found.append(prefix + opener.read(0, opener.size))
+            skipped = opener.header_size if prefix.replaces else 0
+            found.append(prefix.octets + opener.read(skipped, opener.size))
         return found
 
 

@@ -88,8 +88,10 @@ async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, re
 
 async def _prepare(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> tuple[Accept, str]:
     received = trace.received(transaction.session, transaction.envelope, by=ports.hostname, token=incoming.id.hex(), now=transaction.now)
+    # RFC 6858 §2: readers without UTF8=ACCEPT see a surrogate header; what is stored is what came.
+    internationalized = received + incoming.new_header if transaction.envelope.smtputf8 else b""
     content, key = await incoming.seal(received)
-    prepared = messages.Prepared(content, key, incoming.structure, len(received) + incoming.moved, transaction.now)
+    prepared = messages.Prepared(content, key, incoming.structure, len(received) + incoming.moved, transaction.now, internationalized)
     deliveries = _deliveries(transaction, verdict, resolutions, prepared)
     spools = await _spools(ports, transaction, verdict, resolutions, prepared)
     told = f"{len(deliveries)} kept here, {sum(len(one.due) for one in spools)} to be sent on"

@@ -117,13 +117,18 @@ class Incoming:
         self._new_header = header
 
     @property
+    def new_header(self) -> bytes:
+        """Give the header block that will be stored, without trace fields; only after `finish` and before `seal`."""
+        return self.header if self._new_header is None else self._new_header
+
+    @property
     def moved(self) -> int:
         """Give by how many octets `put_header` moved the body."""
         return 0 if self._new_header is None else len(self._new_header) - self._body_start
 
     async def seal(self, trace: bytes) -> tuple[NewContent, bytes]:
         """Seal the content with `trace` fields on top; give the row (the file, if one, is durable) and the content key."""
-        header = trace + (self.header if self._new_header is None else self._new_header)
+        header = trace + self.new_header
         if self._sealer is not None and self._file is not None:
             self._file.write(self._sealer.finish(header))
             size = len(header) + self.size - self._body_start

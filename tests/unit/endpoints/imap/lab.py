@@ -95,19 +95,19 @@ class Lab:
     def alice(self) -> q.AccountRow:
         return self.accounts["alice"]
 
-    async def deliver(self, *contents: bytes, to: str = "alice", special_use: str = "inbox") -> None:
+    async def deliver(self, *contents: bytes, to: str = "alice", special_use: str = "inbox", smtputf8: bool = False) -> None:
         """Deliver messages as a stranger's door does: sealed to the public half, in one transaction each."""
         for content in contents:
-            await self.store.write(self.accept(content, to=to, special_use=special_use))
+            await self.store.write(self.accept(content, to=to, special_use=special_use, smtputf8=smtputf8))
 
-    def accept(self, content: bytes, *, to: str = "alice", special_use: str = "inbox") -> o.Accept:
+    def accept(self, content: bytes, *, to: str = "alice", special_use: str = "inbox", smtputf8: bool = False) -> o.Accept:
         account = self.accounts[to]
         head, _, body = content.partition(b"\r\n\r\n")
         parser = StructureParser()
         parser.feed(content)
         content_id = new_id(int(NOW * 1000))
         key, blob = seal_content(content_id, head + b"\r\n\r\n", (body,))
-        prepared = messages.Prepared(o.NewContent(content_id, len(content), blob), key, parser.finish(), 0, NOW)
+        prepared = messages.Prepared(o.NewContent(content_id, len(content), blob), key, parser.finish(), 0, NOW, head + b"\r\n\r\n" if smtputf8 else b"")
         copy = messages.Copy(account.id, account.public, Address(account.localpart, account.domain), "Junk" if special_use == "junk" else "INBOX")
         return o.Accept((prepared.content,), (messages.deliver(prepared, copy, Address("bob", "sender.test")),))
 
