@@ -161,6 +161,7 @@ class Fetch:
             account, mailbox = self._conversation.account, self._selected.mailbox
             uids = [uid for _number, uid in page]
             rows = await fetch_rows(account, mailbox, uids, prefix=bool(self._plan.sections), summary=self._plan.summary)
+            await self._conversation.pause()
         for number, uid in page:
             row = rows.get(uid)
             if row is None and not self._plan.from_arrays:
