@@ -89,7 +89,11 @@ def test_hashes_are_argon2id_at_19_mib_two_passes_one_lane_with_a_fresh_salt() -
     assert password.needs_rehash(HASHED.replace(b"t=2", b"t=1"))
 
 
-@pytest.mark.parametrize("hashed", [b"", b"garbage", b"$argon2id$v=19$m=19456,t=2,p=1$AAAA", HASHED[:-3], b"$2b$12$abcdefghijklmnopqrstuv"])
+@pytest.mark.parametrize(
+    "hashed",
+    [b"", b"garbage", b"$argon2id$v=19$m=19456,t=2,p=1$AAAA", HASHED[:-3], b"$2b$12$abcdefghijklmnopqrstuv"],
+    ids=["nothing", "garbage", "no hash in it", "cut off", "of another kind"],
+)
 def test_a_damaged_hash_matches_nothing(hashed: bytes) -> None:
     assert password.verify_password(hashed, "Ångström pässword") is False
 
