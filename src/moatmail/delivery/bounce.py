@@ -64,4 +64,8 @@ def compose(hostname: str, arrival: Arrival, failed: Failed, token: str, now: fl
 
 
 def _outcome(recipient: Recipient, outcome: Outcome, now: float) -> report.RecipientOutcome:
-    return report.RecipientOutcome(recipient.address, "failed", recipient.original, outcome.reply, outcome.host, last_attempt=now)
+    if outcome.host:
+        return report.RecipientOutcome(recipient.address, "failed", recipient.original, outcome.reply, outcome.host, last_attempt=now)
+    # RFC 3464 §2.3.6: the diagnostic is a server's own reply; what we found ourselves is told as the reason.
+    found = outcome.reply
+    return report.RecipientOutcome(recipient.address, "failed", recipient.original, status=found.status, reason=found.text, last_attempt=now)

@@ -193,21 +193,20 @@ class _Attempt:
         try:
             failure = await session.run(replace(self._envelope, recipients=tuple(self._open)), self._take)
         except MoatmailError as error:
-            self._missed(hop, Reply.of(451, error.status, f"{hop.host}: {error.public}"))
+            self._missed(hop, Reply.of(451, error.status, error.public))
             return False
         if failure is not None and failure.cause is happened.Cause.HANDSHAKE and hop.tls is TlsUse.OPPORTUNISTIC:
             # RFC 7435 §3: opportunistic TLS that fails is no worse than none; policies that demand it come with *Mail out*.
             return await self._try(replace(hop, tls=TlsUse.NONE))
         self._tried += 1
         if failure is not None and self._open:
-            reply = failure.reply or _WHY.get(failure.cause, _LOST)
-            self._last = Outcome(Fate.DEFERRED, reply, hop.host)
-            self._refused += reply.permanent
+            self._last = _deferred(hop.host, failure.reply, _WHY.get(failure.cause, _LOST))
+            self._refused += self._last.reply.permanent
         return True
 
     def _missed(self, hop: Hop, reply: Reply) -> None:
         if not self._tried:
-            self._last = Outcome(Fate.DEFERRED, reply, hop.host)
+            self._last = _deferred(hop.host, None, reply)
 
     def _take(self, host: str, result: happened.Result) -> bool:
         """Take one recipient's result; tell whether it is to be sent again in this session."""
@@ -215,12 +214,19 @@ class _Attempt:
             return True
         if result.fate is happened.Fate.DEFERRED and (result.reply is None or result.reply.code == 421):
             # RFC 5321 §3.8: 421 ends the session, not the mail; another host may take it now.
-            self._last = Outcome(Fate.DEFERRED, result.reply or _LOST, host)
+            self._last = _deferred(host, result.reply, _LOST)
             return False
         if result.reply is not None:
             self._outcomes[result.recipient] = Outcome(_FATES[result.fate], result.reply, host)
             self._open.remove(result.recipient)
         return False
+
+
+def _deferred(host: str, reply: Reply | None, found: Reply) -> Outcome:
+    """Give the outcome of a try that came to nothing: by the host's own reply, or by what we found (then no host is quoted for it)."""
+    if reply is not None:
+        return Outcome(Fate.DEFERRED, reply, host)
+    return Outcome(Fate.DEFERRED, Reply.of(found.code, found.status, f"{host}: {found.text}"))
 
 
 _FATES: Final = {happened.Fate.DELIVERED: Fate.RELAYED, happened.Fate.REFUSED: Fate.FAILED, happened.Fate.DEFERRED: Fate.DEFERRED}

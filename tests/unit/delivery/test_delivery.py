@@ -156,6 +156,22 @@ async def test_four_recipients_four_fates(house: Indoors) -> None:
         assert b"three@faraway.test" not in notice
 
 
+async def test_what_we_found_ourselves_is_not_put_into_a_remote_servers_mouth(house: Indoors) -> None:
+    async with peer({"greeting": "drop"}) as host:
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test")
+        await queue.work()
+        (told,) = house.ear.named("delivery.queued")
+        assert told.text.endswith("for zoe@faraway.test because 451 4.4.2 mx1.faraway.test: the connection was lost before the server answered")
+        house.clock.time += 6 * 86400
+        await queue.work()
+        (notice,) = await house.messages_of("ann@example.test")
+        assert b"mx1.faraway.test: the connection was lost before the server answered" in notice
+        assert b"Status: 4.4.2" in notice
+        assert b"Diagnostic-Code" not in notice
+        assert b"said:" not in notice
+
+
 async def test_the_next_host_is_tried_when_the_first_is_away(house: Indoors) -> None:
     async with peer(ip="127.0.0.2") as host:
         queue = Queue(house, host.port)
