@@ -305,9 +305,14 @@ class Stream(asyncio.BufferedProtocol):
             transport.write(data)
         else:
             try:
-                transport.writelines(self._record.seal(data))
+                *records, last = self._record.seal(data)
             except ssl.SSLError:
                 self.abort()  # the TLS state is broken; the owner hears of it at its next wait
+                return
+            if records:
+                transport.writelines(records)
+            # The standard loop of Python 3.12 and 3.13 forgets its high-water mark in `writelines`: who does not read would cost memory without end.
+            transport.write(last)
 
     async def drain(self, deadline_seconds: float) -> None:
         """Wait until the transport holds less than OUTPUT_HIGH octets.
