@@ -7,7 +7,8 @@ Must never know what a row means. The one importer of the driver.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -95,6 +96,15 @@ class Database:
     def begin(self) -> None:
         """Begin a writing transaction."""
         self._execute("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let the statements of the block see one state of the database, whatever is committed meanwhile."""
+        self._execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.rollback()
 
     def commit(self) -> None:
         """Make the transaction durable."""
