@@ -140,7 +140,7 @@ def places(folder: Path, chance: random.Random) -> list[str]:
     return chance.choices(list(weights), list(weights.values()), k=PLACES // 2)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(max(600, PLACES))
 @pytest.mark.parametrize("state", ["stopped", "killed"])
 def test_r11_a_flipped_bit_shows_and_nothing_changed_is_served(folders: Folders, state: str, tmp_path: Path) -> None:
     folder = {"stopped": folders.stopped, "killed": folders.killed}[state]

@@ -91,7 +91,7 @@ def needless(peer: Peer, kills: list[tuple[float, float]]) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(max(300, 8 * ROUNDS))
+@pytest.mark.timeout(max(300, 15 * ROUNDS))
 def test_r1_killed_at_random_moments_nothing_acknowledged_is_lost_torn_or_doubled(own_server: Trial, peer: Peer) -> None:
     chance = random.Random(SEED)
     settings(own_server, delivery__smart_host=f"127.0.0.1:{peer.port}", delivery__smart_host_tls="none", delivery__retry_minutes="0.01")
