@@ -214,3 +214,21 @@ def resident(pid: int) -> int:
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     assert found is not None
     return int(found[1]) * 1024
+
+
+@pytest.mark.parametrize("change", [["password", "--generate"], ["remove", "--yes"]], ids=["another password", "removed"])
+def test_sessions_of_an_account_whose_rights_changed_end_at_once(own_server: Trial, change: list[str]) -> None:
+    """Fault: who was logged in stayed in, whatever the administrator did."""
+    address, password = own_server.account(0)
+    host, port = own_server.address("imaps")
+    client = imaplib.IMAP4_SSL(host, port, ssl_context=own_server.tls(), timeout=20)
+    try:
+        client.login(address, password)
+        client.select("INBOX")
+        command = [sys.executable, "-m", "moatmail.app.cli", "account", change[0], address, change[1], "--dir", str(own_server.folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        goodbye = client.readline()
+        assert goodbye.startswith(b"* BYE"), goodbye
+    finally:
+        client.shutdown()

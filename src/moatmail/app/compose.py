@@ -26,7 +26,7 @@ from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
 from moatmail.app.trial_names import ZONE
 from moatmail.core.ports.event_sink import EventSink
-from moatmail.core.ports.resolver import Resolver
+from moatmail.core.ports.resolver import Lookups
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
@@ -48,7 +48,9 @@ from moatmail.net import port
 from moatmail.net.connector import TCPConnector
 from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
+from moatmail.net.questions import Questions
 from moatmail.net.resolver import DnsResolver
+from moatmail.net.resolver_cache import CachingResolver
 from moatmail.net.resolver_table import TableResolver
 from moatmail.policy.stage import Tools
 from moatmail.store import bus, channel
@@ -340,17 +342,24 @@ async def _mx(start: Start, handed: Handed, events: EventSink) -> Being:
 
 async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
     listeners = Listeners()
+    opened: list[OpenAccounts] = []  # hints come as soon as we are connected, before there is anybody to end
+    tasks: list[asyncio.Task[None]] = []
 
     def heard(hint: bus.Hint) -> None:
         if hint.kind == bus.MAILBOX:
             listeners.tell((hint.number,))
+        elif hint.kind == bus.ACCOUNT:
+            for one in opened:
+                one.end(hint.number)
         elif hint.kind == bus.RESYNC:
             listeners.resync()
+            tasks[:] = [asyncio.create_task(one.look_again()) for one in opened]
 
     common = await _common(start, handed, events, heard=heard)
     await common.store.open_reader(start.folders.data)
     clock = SystemClock()
     accounts = OpenAccounts(common.store, ContentFiles(start.folders.data), Keyring(), clock, events)
+    opened.append(accounts)
     return await FrontRole(common, Users(Login(common.store, clock), accounts, listeners)).begin()
 
 
@@ -415,10 +424,14 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
     return await BackRole(common, work).begin()
 
 
-def _resolver(start: Start) -> Resolver:
+def _resolver(start: Start) -> Lookups:
+    """Give the process's one resolver: what it learned serves deliveries and the checks of every message."""
+    inner: Questions
     if start.dns.source == "trial":
-        return TableResolver(ZONE)
-    return DnsResolver(start.dns.servers if start.dns.source == "servers" else ())
+        inner = TableResolver(ZONE)
+    else:
+        inner = DnsResolver(start.dns.servers if start.dns.source == "servers" else (), trusted=start.dns.trusted)
+    return CachingResolver(inner, SystemClock())
 
 
 def process_id() -> str:

@@ -11,7 +11,7 @@ from moatmail.core.envelope import Envelope, Recipient
 from moatmail.core.errors import TemporaryError
 from moatmail.core.events import Event
 from moatmail.core.status import Reply
-from moatmail.core.transaction import Session, Transaction
+from moatmail.core.transaction import Identity, Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
 from moatmail.intake import authorize
 from moatmail.intake.receive import Answer, judge, settings_of
@@ -22,8 +22,10 @@ from moatmail.message.addresses import mailboxes
 from moatmail.message.header import Header
 from moatmail.policy import order, pipeline, verdict
 from moatmail.policy.stage import Phase
+from moatmail.store.queries import LookupAddresses
 
 _LOGIN_FIRST = Reply.of(530, "5.7.0", "authentication required: log in, then send")
+_NO_MORE = Reply.of(550, "5.7.13", "this account is disabled; ask the administrator")
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
 
 
@@ -37,10 +39,20 @@ class Submitter:
         """Answer MAIL: the reverse-path must belong to the identity."""
         if session.identity is None:
             return _LOGIN_FIRST
-        reply = authorize.reverse_path(session.identity, envelope.reverse_path)
+        # A session outlives a decision of the administrator: the right is asked for again where it is used.
+        reply = await self._standing(session.identity) or authorize.reverse_path(session.identity, envelope.reverse_path)
         if reply is not None:
             self._tell(session, reply)
         return reply or Reply.of(250, "2.1.0", "sender ok")
+
+    async def _standing(self, identity: Identity) -> Reply | None:
+        """Give the refusal for an account that was removed or frozen since its login; raises StoreUnavailableError."""
+        address = identity.address.canonical
+        answer = await self.ports.store.read(LookupAddresses(address.domain, (address.localpart,)))
+        account = answer.hits[0].account if answer.hits else None
+        if account is not None and account.id == identity.account and account.status == "active":
+            return None
+        return _NO_MORE
 
     async def rcpt(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
         """Answer RCPT: an address of ours must exist; any other is sent on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from moatmail.core.errors import MoatmailError, NotFoundError, TemporaryError
@@ -50,6 +51,10 @@ class Opened:
     names: dict[bytes, str] = field(default_factory=dict, repr=False)
     """Mailbox names opened so far, by their sealed form."""
     sessions: int = 0
+    ended: bool = False
+    """The account was removed or frozen, or has another password: whoever works with it stops."""
+    wakers: set[Callable[[], None]] = field(default_factory=set, repr=False)
+    """Called when `ended` becomes true; must not block."""
     rewrapped_at: float = 0.0
 
     async def row(self) -> AccountRow:
@@ -109,9 +114,29 @@ class OpenAccounts:
         """End one session's use; with the last one keys, names and views are dropped."""
         self._keyring.release(opened.id)
         opened.sessions -= 1
-        if opened.sessions <= 0:
+        if opened.sessions <= 0 and self._opened.get(opened.id) in (opened, None):
             self._opened.pop(opened.id, None)
             self._opening.pop(opened.id, None)
+
+    def end(self, account: int) -> None:
+        """End the sessions of an account whose rights changed; its keys go with the last of them."""
+        opened = self._opened.pop(account, None)
+        if opened is not None:
+            opened.ended = True
+            for wake in tuple(opened.wakers):
+                wake()
+
+    async def look_again(self) -> None:
+        """End the sessions of accounts that are gone or frozen by now: hints were lost."""
+        for opened in tuple(self._opened.values()):
+            try:
+                active = (await opened.row()).status == "active"
+            except NotFoundError:
+                active = False
+            except MoatmailError:
+                continue  # the store is away; the next hint or the next login tells
+            if not active:
+                self.end(opened.id)
 
     async def tend(self) -> None:
         """Do the housekeeping for ever: drop unused views, re-wrap the covers of open accounts, off the readers' path."""

@@ -35,6 +35,8 @@ SETTINGS: Final = 3
 """`value` is the settings' new version."""
 RESYNC: Final = 4
 """Hints were lost, or the connection is new: look at everything anew."""
+ACCOUNT: Final = 5
+"""Account `number` was removed or frozen, or has another password: its sessions end."""
 
 
 class Hint(NamedTuple):
@@ -68,6 +70,8 @@ class BusServer:
             self._gathered[MAILBOX, mailbox] = modseq
         if hints.queue:
             self._gathered[QUEUE, 0] = 0
+        for account in hints.accounts:
+            self._gathered[ACCOUNT, account] = 0
         if hints.settings:
             self._gathered[SETTINGS, 0] = hints.settings
         if self._gathered and not self._scheduled:

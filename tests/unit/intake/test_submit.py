@@ -133,3 +133,16 @@ async def test_another_authorisation_identity_is_refused_the_own_is_fine(house: 
 
     assert await asyncio.to_thread(run, "ann@example.test") == 235
     assert await asyncio.to_thread(run, "bob@example.test") == 535
+
+
+async def test_an_account_frozen_in_the_middle_of_a_session_sends_no_more(house: Indoors) -> None:
+    """Hardening: a right is asked for again where it is used, not only at login."""
+    loop = asyncio.get_running_loop()
+
+    def act(client: smtplib.SMTP) -> tuple[int, int]:
+        before = client.mail("ann@example.test")[0]
+        client.rset()
+        asyncio.run_coroutine_threadsafe(accounts.set_state(house.desk, "ann@example.test", status="frozen"), loop).result(10)
+        return before, client.mail("ann@example.test")[0]
+
+    assert await submit(house, act) == (250, 550)

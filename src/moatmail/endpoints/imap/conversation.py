@@ -245,5 +245,6 @@ class Conversation:
         self.deselect()
         self.drop_append()
         if self.opened is not None:
+            self.opened.wakers.discard(self.connection.notify)
             self.door.accounts.close(self.opened)
             self.opened = None

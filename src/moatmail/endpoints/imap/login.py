@@ -114,6 +114,7 @@ async def _conclude(conversation: Conversation, command: events.Command, step: s
         _tell_failed(conversation, step.authcid, error)
         _refuse(conversation, command, error)
         return
+    conversation.opened.wakers.add(conversation.connection.notify)
     conversation.tell("login.succeeded", f"{identity.address} logged in from {conversation.connection.peer_ip}")
     conversation.done(command, b"logged in")
 

@@ -43,7 +43,7 @@ class IMAPSession:
         try:
             while not engine.closing:
                 event = await connection.next_event(self._patience())
-                if event is None:
+                if event is None or self._is_ended:
                     await self._look_around()
                 else:
                     await self._handle(event)
@@ -53,6 +53,11 @@ class IMAPSession:
         finally:
             conversation.leave()
             connection.flush()
+
+    @property
+    def _is_ended(self) -> bool:
+        opened = self._conversation.opened
+        return opened is not None and opened.ended
 
     def _patience(self) -> float:
         """Give the seconds to wait for the client: little before login, and what its rate earned while a message comes."""
@@ -71,7 +76,10 @@ class IMAPSession:
     async def _look_around(self) -> None:
         """Do what somebody in this process woke us for: the server goes down, or the mailbox changed."""
         conversation = self._conversation
-        if conversation.connection.finishing:
+        if self._is_ended:
+            # RFC 3501 §7.1.5: whoever may not come in any more does not stay in.
+            conversation.engine.bye(b"this account or its password was changed, please log in again")
+        elif conversation.connection.finishing:
             if conversation.appending is None:
                 conversation.engine.bye(b"the server is going down, please connect again", b"UNAVAILABLE")
         elif conversation.idle is not None:
@@ -169,7 +177,6 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.Unselect: select.on_unselect,
     events.Expunge: alter.on_expunge,
     events.UidExpunge: alter.on_uid_expunge,
-    events.Search: search.run,
     events.Search: search.run,
     events.Fetch: fetch.on_fetch,
     events.Store: alter.on_store,

@@ -71,14 +71,14 @@ def split(address: str) -> tuple[str, str]:
 
 def _add_domain(work: Work, item: AddDomain) -> Record:
     if not work.db.run(directory.ADD_DOMAIN, {"name": item.name, "catch_all": item.catch_all}):
-        raise AlreadyExistsError(f"domain {item.name}", public="this domain exists already")
+        raise AlreadyExistsError(f"domain {item.name}", public=f"the domain {item.name} exists already")
     return {"object": item.name, "before": None, "after": {"catch_all": item.catch_all}}
 
 
 def _domain(work: Work, name: str) -> str | None:
     row = work.db.one(directory.FIND_DOMAIN, {"domain": name})
     if row is None:
-        raise NotFoundError(f"domain {name}", public="no such domain")
+        raise NotFoundError(f"domain {name}", public=f"there is no domain {name} here")
     catch_all: str | None = row[0]
     return catch_all
 
@@ -93,7 +93,7 @@ def _remove_domain(work: Work, item: RemoveDomain) -> Record:
     before = _domain(work, item.name)
     used = work.db.one(directory.DOMAIN_IN_USE, {"domain": item.name})
     if used and used[0]:
-        raise ConflictError(f"domain {item.name} is in use", public="this domain still has accounts or aliases")
+        raise ConflictError(f"domain {item.name} is in use", public=f"the domain {item.name} still has accounts or aliases; remove them first")
     work.db.run(directory.REMOVE_DOMAIN, {"domain": item.name})
     return {"object": item.name, "before": {"catch_all": before}, "after": None}
 
@@ -105,7 +105,7 @@ def _account(work: Work, address: str) -> Row:
     localpart, domain = split(address)
     row = work.db.one(directory.FIND_ACCOUNT, {"domain": domain, "localpart": localpart})
     if row is None:
-        raise NotFoundError(f"account {address}", public="no such account")
+        raise NotFoundError(f"account {address}", public=f"there is no account {address} here")
     return row
 
 
@@ -117,7 +117,7 @@ def _require_free(work: Work, localpart: str, domain: str) -> None:
     key = {"domain": domain, "localpart": localpart}
     _domain(work, domain)
     if work.db.one(directory.FIND_ACCOUNT, key) or work.db.one(directory.TARGETS, key):
-        raise AlreadyExistsError(f"{localpart}@{domain}", public="this address exists already")
+        raise AlreadyExistsError(f"{localpart}@{domain}", public=f"the address {localpart}@{domain} exists already")
 
 
 def _add_account(work: Work, item: AddAccount) -> Record:
@@ -169,6 +169,7 @@ def _set_credentials(work: Work, item: SetCredentials) -> Record:
     before = [row[1] for row in work.db.all(directory.CREDENTIALS, {"account": account})]
     work.db.run(directory.REMOVE_CREDENTIALS, {"account": account})
     after = _add_credentials(work, account, item.credentials)
+    work.effects.accounts.add(account)
     return {"object": item.address, "before": {"credentials": before}, "after": {"credentials": after}}
 
 
@@ -177,12 +178,15 @@ def _set_account(work: Work, item: SetAccount) -> Record:
     if item.status not in _STATUSES:
         raise ConflictError(f"no status of an account: {item.status!r}", public="no such status")
     work.db.run(directory.SET_ACCOUNT, {"account": account, "new_status": item.status, "quota": item.quota_octets})
+    if item.status != status:
+        work.effects.accounts.add(account)
     return {"object": item.address, "before": _state(status, quota), "after": _state(item.status, item.quota_octets)}
 
 
 def _remove_account(work: Work, item: RemoveAccount) -> Record:
     account, _localpart, _domain_name, status, quota, *_ = _account(work, item.address)
     own = {"account": account}
+    work.effects.accounts.add(account)
     contents: Counter[bytes] = Counter(dict(work.db.all(messages.ACCOUNT_CONTENTS, own)))
     work.db.run(messages.ERASE_ACCOUNT_MESSAGES, own)
     for (mailbox,) in work.db.all(directory.MAILBOX_IDS, own):
@@ -223,7 +227,7 @@ def _remove_alias(work: Work, item: RemoveAlias) -> Record:
     key = {"domain": domain, "localpart": localpart}
     before = [row[0] for row in work.db.all(directory.TARGETS, key)]
     if not work.db.run(directory.REMOVE_ALIAS, key):
-        raise NotFoundError(f"alias {item.address}", public="no such alias")
+        raise NotFoundError(f"alias {item.address}", public=f"there is no alias {item.address} here")
     work.db.run(directory.REMOVE_TARGETS, key)
     return {"object": item.address, "before": {"targets": before}, "after": None}
 

@@ -21,11 +21,12 @@ _DAY: Final = 86400
 
 
 class Hints(NamedTuple):
-    """What others may want to know after a commit: mailbox -> HIGHESTMODSEQ, whether something is due, the settings' version or 0."""
+    """What others may want to know after a commit: mailbox -> HIGHESTMODSEQ, whether something is due, the settings' version or 0, accounts to leave."""
 
     mailboxes: dict[int, int]
     queue: bool
     settings: int
+    accounts: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Effects:
     mailboxes: dict[int, int] = field(default_factory=dict)
     queue: bool = False
     settings: int = 0
+    accounts: set[int] = field(default_factory=set)
     new_keys: dict[int, bytes] = field(default_factory=dict)
     gone_keys: list[int] = field(default_factory=list)
     gone_files: list[bytes] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Effects:
         self.mailboxes.update(other.mailboxes)
         self.queue |= other.queue
         self.settings = max(self.settings, other.settings)
+        self.accounts |= other.accounts
         self.new_keys.update(other.new_keys)
         self.gone_keys += other.gone_keys
         self.gone_files += other.gone_files
@@ -61,7 +64,7 @@ class Effects:
     @property
     def hints(self) -> Hints:
         """Give what the bus tells."""
-        return Hints(self.mailboxes, self.queue, self.settings)
+        return Hints(self.mailboxes, self.queue, self.settings, frozenset(self.accounts))
 
 
 class KeyStore(Protocol):
