@@ -36,7 +36,8 @@ def read_address(text: str) -> Address:
     try:
         address = parse_mailbox(text.strip().encode(), utf8=True).canonical
     except AddressError as error:
-        raise ConfigError(f"'{text}' is no mail address ({error}); write it as name@domain") from error
+        # The parser's own words are for whoever knows the grammar.
+        raise ConfigError(f"'{text}' is no mail address; write it as name@domain") from error
     if address.domain.startswith("["):
         raise ConfigError(f"'{text}' names a machine, not a domain; write it as name@domain")
     return address
@@ -47,4 +48,4 @@ def read_domain(text: str) -> str:
     try:
         return parse_domain(text.strip().rstrip(".").encode(), utf8=True)
     except DomainError as error:
-        raise ConfigError(f"'{text}' is no domain name ({error}); write it like example.org") from error
+        raise ConfigError(f"'{text}' is no domain name; write it like example.org") from error

@@ -67,8 +67,11 @@ def example(text: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def find_config(folder: str | None) -> Path:
-    """Give the path of moatmail.toml: of ``--dir``, MOATMAIL_DIR, the current folder, ./moatmail-try, in this order. Raises ConfigError."""
+def find_config(folder: str | None, *, option: str = "--dir DIR") -> Path:
+    """Give the path of moatmail.toml: of ``--dir``, MOATMAIL_DIR, the current folder, ./moatmail-try, in this order. Raises ConfigError.
+
+    `option` is what the command takes to name another place.
+    """
     named = folder or os.environ.get(DIR_VARIABLE)
     if named:
         path = Path(named) / CONFIG
@@ -79,7 +82,7 @@ def find_config(folder: str | None) -> Path:
     for path in (Path(CONFIG), Path(TRIAL_FOLDER, CONFIG)):
         if path.is_file():
             return path
-    raise ConfigError(f"no server found: neither ./{CONFIG} nor ./{TRIAL_FOLDER}; give --dir DIR, or start one with `moatmail try`")
+    raise ConfigError(f"no server found: neither ./{CONFIG} nor ./{TRIAL_FOLDER}; give {option}, or start one with `moatmail try`")
 
 
 def find_start(folder: str | None) -> Start:

@@ -50,4 +50,4 @@ def check_config(config: str | None, *, as_json: bool) -> None:
 
 
 def _load(config: str | None) -> Start:
-    return load_start(Path(config) if config else find_config(None))
+    return load_start(Path(config) if config else find_config(None, option="--config FILE"))
