@@ -8,12 +8,13 @@ Must never know what an answer is used for. The DNS library is imported when a r
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from moatmail.core.limits import net as limits
 from moatmail.core.ports.resolver import Answer, DNSError
+from moatmail.net.questions import Questions
 
 if TYPE_CHECKING:
     import dns.name
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _UDP_SIZE: Final = 1232  # RFC 9715 §3: what passes everywhere without fragments, which can be forged
 
 
-class DnsResolver:
+class DnsResolver(Questions):
     """Asks DNS servers; no answer is kept."""
 
     def __init__(self, servers: Sequence[str] = (), *, port: int = 53, trusted: bool = False, seconds: float = limits.DNS_SECONDS) -> None:
@@ -48,46 +49,24 @@ class DnsResolver:
         self._seconds = seconds
         self._ad = dns.flags.AD
 
-    async def mx(self, name: str) -> Answer:
-        """Give MX records as ``(preference, host)``; the null MX host is the empty text. Raises `DNSError`."""
-        return await self._ask(name, "MX", lambda record: (record.preference, _host(record.exchange)))
-
-    async def addresses(self, name: str) -> Answer:
-        """Give the A and AAAA records of `name` as texts; one kind is enough if the other cannot be had. Raises `DNSError` if neither can."""
-        found = await asyncio.gather(*(self._ask(name, kind, lambda record: str(record.address)) for kind in ("A", "AAAA")), return_exceptions=True)
-        answers: list[Answer] = []
-        failure: BaseException | None = None
-        for one in found:
-            if isinstance(one, Answer):
-                answers.append(one)
-            elif isinstance(one, DNSError):
-                failure = one
-            else:
-                raise one
-        records = tuple(record for answer in answers for record in answer.records)
-        if failure is not None and not records:
-            raise failure
-        # Half an answer is not authentic: the missing half may be what matters.
-        return Answer(records, any(one.exists for one in answers), failure is None and all(one.authentic for one in answers))
-
-    async def txt(self, name: str) -> Answer:
-        """Give TXT records, each one octet string joined from its parts. Raises `DNSError`."""
-        return await self._ask(name, "TXT", lambda record: b"".join(record.strings))
-
-    async def _ask(self, name: str, kind: str, form: Callable[[Any], object]) -> Answer:
+    async def ask(self, kind: str, name: str) -> Answer:
+        """Give the records of one kind: A, AAAA, MX, TXT or PTR. Raises `DNSError`."""
         import dns.exception  # noqa: PLC0415
         import dns.resolver  # noqa: PLC0415
 
         question = _question(name)
         if question is None:  # RFC 1035 §2.3.4: no such name can exist
             return Answer(exists=False)
+        form = _FORMS[kind]
         try:
             answer = await self._asker.resolve(question, kind, raise_on_no_answer=False, lifetime=self._seconds)
-            records = () if answer.rrset is None else tuple(form(record) for record in list(answer.rrset)[: limits.DNS_RECORDS])
-            return Answer(records, authentic=self._authentic(answer.response.flags))
+            records = () if answer.rrset is None else tuple(form(record) for record in itertools.islice(answer.rrset, limits.DNS_RECORDS))
+            return Answer(records, authentic=self._authentic(answer.response.flags), ttl=answer.chaining_result.minimum_ttl)
         except dns.resolver.NXDOMAIN as error:
             responses = error.kwargs["responses"].values()  # the library's method for this has no types
-            return Answer(exists=False, authentic=all(self._authentic(response.flags) for response in responses))
+            # RFC 2308 §5: how long it may be kept stands in the SOA, which comes with the answer; the library reads it.
+            ttl = min((response.resolve_chaining().minimum_ttl for response in responses), default=0)
+            return Answer(exists=False, authentic=all(self._authentic(response.flags) for response in responses), ttl=ttl)
         except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
             raise DNSError(f"{name} {kind}: {type(error).__name__}") from error
 
@@ -110,3 +89,12 @@ def _host(name: dns.name.Name) -> str:
     """Give a name as the field writes it: lower-case, no trailing dot; the root is the empty text (RFC 7505 §3)."""
     text = name.to_text(omit_final_dot=True).lower()
     return "" if text == "." else text
+
+
+_FORMS: Final[dict[str, Callable[[Any], object]]] = {
+    "A": lambda record: str(record.address),
+    "AAAA": lambda record: str(record.address),
+    "MX": lambda record: (record.preference, _host(record.exchange)),
+    "TXT": lambda record: b"".join(record.strings),
+    "PTR": lambda record: _host(record.target),
+}

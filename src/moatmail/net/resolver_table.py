@@ -12,17 +12,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from moatmail.core.ports.resolver import Answer, DNSError
+from moatmail.net.questions import Questions
 
 Outcome = str
 """Stands for what happens instead of an answer: "NXDOMAIN", "SERVFAIL" or "TIMEOUT"."""
 Zone = Mapping[str, "Mapping[str, Sequence[object] | Outcome] | Outcome"]
-"""Name -> type -> records: A, AAAA and CNAME as texts, MX as (preference, host), TXT as a text or a list of texts. A first label ``*`` is a wildcard."""
+"""Name -> type -> records: A, AAAA, PTR and CNAME as texts, MX as (preference, host), TXT as a text or octets, or a list of them.
+
+A first label ``*`` is a wildcard.
+"""
 
 _CHAIN: Final = 8  # CNAMEs that are followed
 _MISSING: Final = "NXDOMAIN"
+_TTL: Final = 300.0
 
 
-class TableResolver:
+class TableResolver(Questions):
     """Answers from a table; what is not in it does not exist."""
 
     def __init__(self, zone: Zone, *, authentic: bool = False) -> None:
@@ -32,28 +37,13 @@ class TableResolver:
         # RFC 8020 §2: a name that has only names below it exists, without data.
         self._existing = {above for name in self._zone for above in _upwards(name)}
 
-    async def mx(self, name: str) -> Answer:
-        """Give MX records as ``(preference, host)``; the null MX host is the empty text."""
-        return self._answer(self._records(name, "MX"), lambda record: (_number(record, 0), _plain(str(_item(record, 1)))))
-
-    async def addresses(self, name: str) -> Answer:
-        """Give the A and AAAA records of `name` as texts; one kind is enough if the other has no usable answer."""
-        found = [self._records(name, kind) for kind in ("A", "AAAA")]
-        answers = [one for one in found if not isinstance(one, str)]
-        records = tuple(str(record) for one in answers for record in one)
-        if records or not any(one in ("SERVFAIL", "TIMEOUT") for one in found if isinstance(one, str)):
-            return Answer(records, bool(answers), self._authentic)
-        raise DNSError(f"{name}: {found[0]}/{found[1]}")
-
-    async def txt(self, name: str) -> Answer:
-        """Give TXT records, each one octet string joined from its parts."""
-        return self._answer(self._records(name, "TXT"), _joined)
-
-    def _answer(self, found: Sequence[object] | Outcome, form: Callable[[object], object]) -> Answer:
+    async def ask(self, kind: str, name: str) -> Answer:
+        """Give the records of one kind: A, AAAA, MX, TXT or PTR. Raises `DNSError` where the table says so."""
+        found = self._records(name, kind)
         if not isinstance(found, str):
-            return Answer(tuple(form(record) for record in found), authentic=self._authentic)
+            return Answer(tuple(_FORMS[kind](record) for record in found), authentic=self._authentic, ttl=_TTL)
         if found == _MISSING:
-            return Answer(exists=False, authentic=self._authentic)
+            return Answer(exists=False, authentic=self._authentic, ttl=_TTL)
         raise DNSError(found)
 
     def _records(self, name: str, kind: str) -> Sequence[object] | Outcome:
@@ -103,5 +93,14 @@ def _number(record: object, at: int) -> int:
 
 
 def _joined(record: object) -> bytes:
-    parts = [record] if isinstance(record, str) else record if isinstance(record, Sequence) else []
-    return b"".join(str(part).encode() for part in parts)
+    parts = [record] if isinstance(record, str | bytes) else record if isinstance(record, Sequence) else []
+    return b"".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
+
+
+_FORMS: Final[dict[str, Callable[[object], object]]] = {
+    "A": str,
+    "AAAA": str,
+    "MX": lambda record: (_number(record, 0), _plain(str(_item(record, 1)))),
+    "TXT": _joined,
+    "PTR": lambda record: _plain(str(record)),
+}

@@ -28,6 +28,7 @@ RECORDS = {
     ("v4.example.test.", "A"): ["192.0.2.4"],
     ("half.example.test.", "A"): ["192.0.2.5"],
     ("large.test.", "TXT"): [f'"{number:04d} {"x" * 200}"' for number in range(100)],
+    ("4.2.0.192.in-addr.arpa.", "PTR"): ["MAIL.example.test."],
     ("endless.test.", "A"): [f"10.0.{number // 250}.{number % 250}" for number in range(2000)],
 }
 FAILING = {("half.example.test.", "AAAA"), ("broken.test.", "MX"), ("broken.test.", "A"), ("broken.test.", "AAAA")}
@@ -66,6 +67,7 @@ class Server(asyncio.DatagramProtocol):
             response.set_rcode(dns.rcode.SERVFAIL)
         elif name.endswith("lost.test."):
             response.set_rcode(dns.rcode.NXDOMAIN)
+            response.authority.append(dns.rrset.from_text("lost.test.", 900, "IN", "SOA", "ns.lost.test. admin.lost.test. 1 2 3 4 77"))
         elif records := RECORDS.get((name, kind)):
             response.answer.append(dns.rrset.from_text_list(question.name, 300, "IN", kind, records))
         if way == "tcp":
@@ -117,6 +119,10 @@ def resolver(server: Server, *, trusted: bool = False, seconds: float = 3.0) -> 
         ("addresses", "mx1.example.test", Answer(("192.0.2.1", "2001:db8::1"))),
         ("addresses", "v4.example.test", Answer(("192.0.2.4",))),
         ("addresses", "half.example.test", Answer(("192.0.2.5",))),
+        ("a", "mx1.example.test", Answer(("192.0.2.1",))),
+        ("aaaa", "mx1.example.test", Answer(("2001:db8::1",))),
+        ("aaaa", "v4.example.test", Answer()),
+        ("ptr", "4.2.0.192.in-addr.arpa", Answer(("mail.example.test",))),
         ("mx", "v4.example.test", Answer()),
         ("addresses", "null.test", Answer()),
         ("mx", "lost.test", Answer(exists=False)),
@@ -130,6 +136,10 @@ def resolver(server: Server, *, trusted: bool = False, seconds: float = 3.0) -> 
         "both kinds of address",
         "one kind",
         "one kind while the other fails",
+        "A alone",
+        "AAAA alone",
+        "AAAA where there is only A",
+        "PTR, lower-case, without the last dot",
         "no such data",
         "no such data of either kind",
         "no such name",
@@ -168,6 +178,17 @@ async def test_an_answer_without_end_is_looked_at_in_part(server: Server) -> Non
 @pytest.mark.parametrize("name", ["example.test", "lost.test", "v4.example.test"], ids=["data", "no name", "no data"])
 async def test_the_authentic_bit_counts_only_from_a_trusted_server(server: Server, trusted: bool, name: str) -> None:
     assert (await resolver(server, trusted=trusted).mx(name)).authentic is trusted
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        pytest.param("example.test", 300, id="data: the TTL of the records"),
+        pytest.param("lost.test", 77, id="no such name: the smaller number of the SOA"),
+    ],
+)
+async def test_an_answer_says_how_long_it_may_be_kept(server: Server, name: str, seconds: float) -> None:
+    assert (await resolver(server).mx(name)).ttl == seconds
 
 
 async def test_half_an_answer_is_not_authentic(server: Server) -> None:

@@ -26,6 +26,8 @@ ZONE: Zone = {
     "alias.test": {"CNAME": ["mx1.example.test"]},
     "dangling.test": {"CNAME": ["nowhere.test"]},
     "loop.test": {"CNAME": ["loop.test"]},
+    "octets.test": {"TXT": [b"\xff\x00", [b"\x80", "a"]]},
+    "4.2.0.192.in-addr.arpa": {"PTR": ["MAIL.example.test."]},
 }
 NONE = Answer(exists=False)
 
@@ -51,6 +53,10 @@ NONE = Answer(exists=False)
         ("addresses", "alias.test", Answer(("192.0.2.1", "2001:db8::1"))),
         ("addresses", "dangling.test", NONE),
         ("addresses", "partly.test", Answer(("192.0.2.7",))),
+        ("txt", "octets.test", Answer((b"\xff\x00", b"\x80a"))),
+        ("ptr", "4.2.0.192.in-addr.arpa", Answer(("mail.example.test",))),
+        ("a", "mx1.example.test", Answer(("192.0.2.1",))),
+        ("aaaa", "mx1.example.test", Answer(("2001:db8::1",))),
     ],
     ids=[
         "MX in order, lower-case, without the last dot",
@@ -71,6 +77,10 @@ NONE = Answer(exists=False)
         "CNAME",
         "CNAME to nowhere",
         "a failing type beside one that answers",
+        "TXT records of any octets",
+        "PTR, lower-case, without the last dot",
+        "A alone",
+        "AAAA alone",
     ],
 )
 async def test_the_table_answers(kind: str, name: str, answer: Answer) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limits of connections: octets held for a peer, seconds given to it, descriptors kept back.
 
-Obeys RFC 8446 §5.1 (record size) and RFC 1035 §4.2.2 (DNS over TCP); the rest answers slow and greedy peers.
+Obeys RFC 8446 §5.1 (record size), RFC 1035 §4.2.2 (DNS over TCP), RFC 2308 §5 and §7, RFC 9520 §3.2 (what is kept of no answer) and
+RFC 7208 §4.6.4 (time for a check); the rest answers slow and greedy peers.
 Must never know a protocol: an engine has limits of its own.
 """
 
@@ -36,3 +37,11 @@ DESCRIPTORS_RESERVED: Final = 64  # for files, database and outgoing links: new 
 # ---- DNS ----
 DNS_SECONDS: Final = 10.0  # for one question with its retries over all servers
 DNS_RECORDS: Final = 256  # of one answer that are looked at; TCP carries up to 65,535 octets (RFC 1035 §4.2.2)
+DNS_IN_FLIGHT: Final = 512  # questions under way in one process, each with a socket; more wait, and their time runs
+DNS_CACHE_ENTRIES: Final = 50_000  # answers kept in one process; the longest unused goes first
+DNS_CACHE_OCTETS: Final = 16 * 1024 * 1024  # of names and records in them, so that large answers do not fill the memory
+DNS_TTL_MAX: Final = 86_400.0  # seconds an answer is kept whatever it says: a mistake in a zone heals within a day
+DNS_NEGATIVE_TTL_MAX: Final = 3_600.0  # RFC 2308 §5: one to three hours work well for names that do not exist
+DNS_FAILURE_TTL: Final = 5.0  # RFC 9520 §3.2: a failure is kept for a moment, so that a dead zone costs one wait and not one a message
+MESSAGE_LOOKUPS_MAX: Final = 200  # different questions for one message: two SPF checks at their own limits fit, a web of records does not
+MESSAGE_LOOKUP_SECONDS: Final = 30.0  # for all of them; RFC 7208 §4.6.4 wants at least 20

@@ -61,6 +61,7 @@ class DNS:
         "system", "system = /etc/resolv.conf; servers = those below; trial = the built-in table of `moatmail try`.", check=one_of("system", "servers", "trial")
     )
     servers: tuple[str, ...] = setting((), "Resolvers to ask, by address, if source is servers.", check=are_addresses)
+    trusted: bool = setting(default=False, about="They check DNSSEC and the way to them is safe (this machine): believe their AD bit (RFC 6840 §5.8).")
 
 
 @dataclass(frozen=True, slots=True)

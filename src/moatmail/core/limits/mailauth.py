@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits of sender authentication: lookups, records, texts.
+
+Obeys RFC 7208 §4.6.4 (lookups of SPF), §7.3 (length of names) and RFC 8601 §3 (iprev).
+Must never know how a check is made.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# ---- SPF ----
+SPF_TERMS_MAX: Final = 10
+"""Terms with lookups in one check (RFC 7208 §4.6.4)."""
+
+SPF_VOID_MAX: Final = 2
+"""Terms whose lookup finds nothing, in one check (RFC 7208 §4.6.4)."""
+
+SPF_MX_MAX: Final = 10
+"""Hosts of one `mx` mechanism; more are a permerror (RFC 7208 §4.6.4)."""
+
+SPF_PTR_MAX: Final = 10
+"""Names of one address that are looked at; more are ignored (RFC 7208 §4.6.4, §5.5)."""
+
+SPF_RECORD_OCTETS: Final = 8 * 1024
+"""A longer record is a permerror: the longest seen in use are under 4 KiB, RFC 7208 §3.4 wants 450 octets."""
+
+SPF_CACHED_OCTETS: Final = 1024
+"""A record up to this length stays parsed."""
+
+SPF_CACHED_RECORDS: Final = 256
+"""Records that stay parsed in one process: at worst 20 MiB, in use under 1."""
+
+SPF_TEXT_OCTETS: Final = 16 * 1024
+"""Octets that the expansion of macros may make of one text: a record of 8 KiB could otherwise make megabytes."""
+
+SPF_EXPLANATION_MAX: Final = 500
+"""Characters of an explanation that are kept: it goes into one reply line or two (RFC 5321 §4.5.3.1.5: 512 octets)."""
+
+DNS_NAME_MAX: Final = 253
+"""Characters of a name without its last dot (RFC 7208 §7.3); longer ones lose labels from the left."""
+
+DNS_LABEL_MAX: Final = 63
+"""Characters of one label (RFC 1035 §2.3.4)."""
+
+# ---- iprev ----
+IPREV_NAMES_MAX: Final = 10
+"""Names of one address that are looked at, as in RFC 7208 §5.5; RFC 8601 §3 leaves the number open."""
+
+# ---- DKIM and ARC ----
+DKIM_SIGNATURES_MAX: Final = 16
+"""Signatures of one message that are verified, from the top; RFC 6376 §6.1 leaves the bound to us, mailing lists and services add two or three."""
+
+SIGNATURE_FIELD_OCTETS: Final = 16 * 1024
+"""A longer DKIM or ARC field is not read: RSA with 8192 bits and 200 names take 5 KiB."""
+
+TAGS_MAX: Final = 64
+"""Tags of one list (RFC 6376 §3.2); the standards name 14."""
+
+SIGNED_NAMES_MAX: Final = 512
+"""Names in one `h=` (RFC 6376 §3.5)."""
+
+IDENTITY_MAX: Final = 320
+"""Characters of `i=`: the longest mailbox, 64 + 1 + 255 (RFC 5321 §4.5.3.1)."""
+
+RSA_BITS_MIN: Final = 1024
+"""Smaller keys do not count (RFC 8301 §3.2)."""
+
+RSA_BITS_MAX: Final = 8192
+"""Larger keys are not used: RFC 8301 §3.2 asks for 4096, and the time of a verification grows with the square."""
+
+RSA_EXPONENT_BITS: Final = 64
+"""Public exponents in use are 3 and 65537; one as long as the modulus makes a verification as dear as a signature."""
+
+RSA_BITS_NEW: Final = 2048
+"""New keys (RFC 8301 §3.2); 4096 would not fit one UDP answer with all resolvers."""
+
+KEY_RECORD_OCTETS: Final = 4 * 1024
+"""A longer key record is not read: a key of RSA_BITS_MAX takes 1.5 KiB."""
+
+KEY_RECORDS_MAX: Final = 4
+"""Records at one name that are tried; RFC 6376 §3.6.2.2 wants one and leaves the rest undefined."""
+
+KEYS_CACHED: Final = 512
+"""Key records that stay parsed in one process: at worst 4 MiB."""
+
+SIGNED_AHEAD_SECONDS: Final = 14 * 3600
+"""How far `t=` may lie in the future: the clock of a sender that takes local time (up to UTC+14) for UTC (RFC 6376 §3.5)."""
+
+ARC_INSTANCES_MAX: Final = 50
+"""Sets of one chain (RFC 8617 §4.2.1)."""
