@@ -14,13 +14,15 @@ import smtplib
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from moatmail.app.cli.main import run
 from moatmail.app.picture import WORDS
-from tests.e2e.trial import Trial, trial
+from tests.e2e.raw_smtp import Peer, until_kept
+from tests.e2e.trial import Trial, descendants, trial
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 
@@ -119,6 +121,42 @@ def test_a_folder_of_a_newer_version_is_refused(own_server: Trial) -> None:
     assert told.stderr.count("\n") == 1
     assert "made by a newer Moatmail (schema 9999" in told.stderr
     assert "upgrade the program" in told.stderr
+
+
+def ctrl_c(server: Trial) -> None:
+    """Press Ctrl-C: a terminal tells every process of the foreground."""
+    for pid in (server.pid, *descendants(server.pid)):
+        os.kill(pid, signal.SIGINT)
+
+
+def test_ctrl_c_lets_a_message_under_way_arrive(own_server: Trial) -> None:
+    assert own_server.process is not None
+    with Peer(own_server, "smtp") as idle, Peer(own_server, "submissions") as peer:
+        assert idle.answer().code == 220
+        peer.hello().data().send(peer.head("under way") + b"half")
+        ctrl_c(own_server)
+        assert idle.rest().startswith(b"421 4.3.2 ")
+        peer.send(b" and half\r\n.\r\n")
+        assert peer.answer().code == 250
+        assert peer.rest().startswith(b"421 4.3.2 ")
+    assert own_server.process.wait(20) == 0
+    own_server.start()
+    assert until_kept(own_server, "under way").endswith(b"half and half\r\n")
+
+
+def test_ctrl_c_pressed_twice_waits_for_nobody(own_server: Trial) -> None:
+    assert own_server.process is not None
+    with Peer(own_server, "smtp") as peer:
+        peer.hello().data().send(b"Subject: never")
+        ctrl_c(own_server)
+        time.sleep(0.3)
+        assert own_server.process.poll() is None
+        begun = time.monotonic()
+        ctrl_c(own_server)
+        assert own_server.process.wait(20) == 0
+        assert time.monotonic() - begun < 5
+    own_server.start()
+    assert used(own_server, 1) == 0
 
 
 def test_silence_leaves_the_picture_alone(tmp_path: Path) -> None:
