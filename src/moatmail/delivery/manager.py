@@ -27,6 +27,7 @@ from moatmail.crypto.content_seal import ContentOpener
 from moatmail.crypto.queue_seal import QueueKeys
 from moatmail.crypto.seal import new_id
 from moatmail.delivery import bounce, local, remote
+from moatmail.delivery.lanes import Lanes
 from moatmail.delivery.outcome import Fate, Outcome
 from moatmail.directory.recipients import Resolution, resolve
 from moatmail.mailqueue import schedule, spool
@@ -67,6 +68,7 @@ class Manager:
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._keys: QueueKeysRow | None = None
+        self._lanes = Lanes(lambda: ports.settings().delivery.max_per_destination)
 
     def wake(self) -> None:
         """Look at the queue now (a hint from the bus)."""
@@ -129,7 +131,7 @@ class Manager:
         except SealBrokenError as error:
             await self._settle_broken(claimed, error)
             return
-        attempt = _Attempt(self._ports, claimed, opened, keys.public)
+        attempt = _Attempt(self._ports, self._lanes, claimed, opened, keys.public)
         settle = await attempt.run()
         await self._write(settle)
 
@@ -164,8 +166,9 @@ class Manager:
 class _Attempt:
     """One attempt at one entry: who is due, where each goes, what came of it."""
 
-    def __init__(self, ports: Ports, claimed: ClaimedSpool, opened: spool.Opened, queue_public: bytes) -> None:
+    def __init__(self, ports: Ports, lanes: Lanes, claimed: ClaimedSpool, opened: spool.Opened, queue_public: bytes) -> None:
         self._ports = ports
+        self._lanes = lanes
         self._claimed = claimed
         self._envelope = envelope = opened.envelope
         self._content_key = opened.content_key
@@ -226,7 +229,8 @@ class _Attempt:
 
     async def _send(self, opener: ContentOpener, domain: str, numbers: list[int]) -> None:
         recipients = tuple(self._due[number] for number in numbers)
-        outcomes = await remote.send(self._ports, domain, self._envelope, recipients, opener)
+        async with self._lanes.enter(self._ports.settings().delivery.smart_host or domain):
+            outcomes = await remote.send(self._ports, domain, self._envelope, recipients, opener)
         self._outcomes.update(zip(numbers, outcomes, strict=True))
 
     # ------------------------------------------------------------ what is written

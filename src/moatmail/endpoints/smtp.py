@@ -25,6 +25,7 @@ from moatmail.directory.login import FrozenAccountError, Login, Verifier
 from moatmail.directory.recipients import Resolution
 from moatmail.intake.receive import Answer
 from moatmail.mailbox.incoming import HeaderTooLargeError, Incoming
+from moatmail.mailbox.newlines import Newlines
 from moatmail.net.drive import Connection, DeadlinePassedError
 from moatmail.net.listener import ServerTLS
 from moatmail.net.stream import StreamError
@@ -87,6 +88,7 @@ class SMTPSession:
         self._session = Session(number, door.name, connection.peer_ip, connection.peer_port, tls=connection.tls)
         self._incoming: Incoming | None = None
         self._broken: Reply | None = None
+        self._newlines: Newlines | None = None
         self._verifier: Verifier | None = None
         self._begin(Envelope(None))
 
@@ -188,6 +190,7 @@ class SMTPSession:
         del event
         self._drop_content()
         self._incoming = self._door.new_content()
+        self._newlines = Newlines() if _normalises(self._door) else None
         self._content_since = self._door.clock.monotonic()
         self._answer(_GO_ON)
 
@@ -196,7 +199,7 @@ class SMTPSession:
         if self._incoming is None or self._broken is not None:
             return
         try:
-            self._incoming.feed(event.data)
+            self._incoming.feed(event.data if self._newlines is None else self._newlines.take(event.data))
         except HeaderTooLargeError:
             self._break(happened.Fault.LONG_HEADER.reply)
         except (TemporaryError, OSError) as error:
@@ -225,6 +228,8 @@ class SMTPSession:
 
     async def _decide(self, incoming: Incoming) -> Reply:
         try:
+            if self._newlines is not None:
+                incoming.feed(self._newlines.finish())
             incoming.finish()
         except HeaderTooLargeError:
             return happened.Fault.LONG_HEADER.reply
@@ -319,6 +324,11 @@ def _for_wire(verifier: Verifier) -> ScramVerifier | None:
     return ScramVerifier(stored.salt, stored.rounds, stored.stored_key, stored.server_key)
 
 
+def _normalises(door: Door) -> bool:
+    """Tell whether bare CR and LF become CR LF at this door: never for strangers, whose next server may read another end than we do."""
+    return door.login is not None and door.settings().submission.normalise_bare_newlines
+
+
 def _profile(door: Door) -> Profile:
     smtp = door.settings().smtp
     return Profile(
@@ -326,7 +336,7 @@ def _profile(door: Door) -> Profile:
         door=Kind(door.name),
         tls_available=door.tls is not None,
         mechanisms=door.mechanisms,
-        content=ContentLimits(size=smtp.max_message_octets),
+        content=ContentLimits(size=smtp.max_message_octets, bare_newlines=_normalises(door)),
         session=SessionLimits(recipients=smtp.max_recipients, errors=smtp.max_errors, transactions=smtp.max_transactions),
         decoy_key=door.decoy_key,
     )

@@ -8,6 +8,7 @@ import base64
 import smtplib
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -146,3 +147,23 @@ async def test_an_account_frozen_in_the_middle_of_a_session_sends_no_more(house:
         return before, client.mail("ann@example.test")[0]
 
     assert await submit(house, act) == (250, 550)
+
+
+async def test_bare_newlines_are_refused_unless_the_administrator_wants_them_mended(house: Indoors) -> None:
+    """Hardening: old scanners send bare LF; mended before sizes are taken, and never at the door of strangers."""
+    scanned = b"From: ann@example.test\nSubject: scan\r\n\nline\rother\n.\nend\r\n"
+
+    def act(client: smtplib.SMTP) -> int:
+        client.mail("ann@example.test")
+        client.rcpt("bob@example.test")
+        client.docmd("DATA")
+        client.send(scanned + b".\r\n")
+        return client.getreply()[0]
+
+    assert await submit(house, act) == 550
+    house.settings = replace(house.settings, submission=replace(house.settings.submission, normalise_bare_newlines=True))
+    assert await submit(house, act) == 250
+    (kept,) = await house.messages_of("bob@example.test")
+    assert kept.endswith(b"From: ann@example.test\r\nSubject: scan\r\n\r\nline\r\nother\r\n.\r\nend\r\n")
+    scanned += b"\0\r\n"
+    assert await submit(house, act) == 550

@@ -26,11 +26,15 @@ _RANK: Final = (Fault.BARE, Fault.OVERSIZE, Fault.LONG_HEADER, Fault.LONG_LINE)
 
 @dataclass(frozen=True, slots=True)
 class ContentLimits:
-    """Octets of the whole, of the header block and of one line without its end; a line of 0 is any line."""
+    """Octets of the whole, of the header block and of one line without its end; a line of 0 is any line.
+
+    `bare_newlines`: bare CR and LF are let through for the application to make CR LF of them; the header then is the application's to measure.
+    """
 
     size: int = MESSAGE_MAX
     header: int = HEADER_MAX
     line: int = TEXT_LINE_MAX
+    bare_newlines: bool = False
 
 
 class DotReader:
@@ -91,10 +95,11 @@ class ContentCheck:
         if self.size > self._limits.size:
             self._faults.add(Fault.OVERSIZE)
         if Fault.BARE not in self._faults:
-            self._newlines.decode(piece.decode("latin-1"))
+            if not self._limits.bare_newlines:
+                self._newlines.decode(piece.decode("latin-1"))
             if b"\0" in piece or self._has_bare():
                 self._faults.add(Fault.BARE)
-        if self._in_header:
+        if self._in_header and not self._limits.bare_newlines:
             self._measure_header(piece)
         if self._limits.line:
             self._measure_line(piece)
