@@ -61,6 +61,7 @@ notices: $(VENV)/.dev ## renew THIRD-PARTY-NOTICES.md from the installed package
 
 docs: $(VENV)/.dev ## renew the documents that are printed from the code (example configuration)
 	@$(BIN)/python -c 'from moatmail.core.settings.document import example; print(example(), end="")' >docs/.example && mv docs/.example docs/example-moatmail.toml
+	@$(BIN)/python -c 'from moatmail.core.settings.document import settings_page; print(settings_page(), end="")' >docs/.settings && mv docs/.settings docs/settings.md
 
 clean: ## remove what tests, checks and builds left (not .venv)
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov dist build reports

@@ -101,6 +101,12 @@ class _Record:
         return self.take()
 
 
+def _write_all(transport: asyncio.WriteTransport, records: list[bytes]) -> None:
+    transport.writelines(records[:-1])
+    # The standard loop of Python 3.12 and 3.13 forgets its high-water mark in `writelines`: who does not read would cost memory without end.
+    transport.write(records[-1])
+
+
 class Stream(asyncio.BufferedProtocol):
     """One socket as seen by the one coroutine that owns it.
 
@@ -303,16 +309,13 @@ class Stream(asyncio.BufferedProtocol):
             return
         if self._record is None:
             transport.write(data)
+            return
+        try:
+            records = self._record.seal(data)
+        except ssl.SSLError:
+            self.abort()  # the TLS state is broken; the owner hears of it at its next wait
         else:
-            try:
-                *records, last = self._record.seal(data)
-            except ssl.SSLError:
-                self.abort()  # the TLS state is broken; the owner hears of it at its next wait
-                return
-            if records:
-                transport.writelines(records)
-            # The standard loop of Python 3.12 and 3.13 forgets its high-water mark in `writelines`: who does not read would cost memory without end.
-            transport.write(last)
+            _write_all(transport, records)
 
     async def drain(self, deadline_seconds: float) -> None:
         """Wait until the transport holds less than OUTPUT_HIGH octets.

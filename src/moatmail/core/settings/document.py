@@ -54,6 +54,25 @@ def settings_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+_PAGE: Final = """\
+# Settings that can be changed while the server runs
+
+They lie in the store and hold at once, without a restart. What is needed to start (folders, keys, listeners) stands in `moatmail.toml`, see
+`docs/example-moatmail.toml`. This page is printed from the code (`make docs`).
+
+    moatmail settings show                             all, with their values here
+    moatmail settings show smtp.max_message_octets     one, with its help
+    moatmail settings set smtp.max_message_octets 26214400
+    moatmail settings set smtp.max_message_octets --default
+
+"""
+
+
+def settings_page() -> str:
+    """Give the page docs/settings.md."""
+    return _PAGE + settings_table()
+
+
 def _body(table: Any, *, helped: bool) -> Iterator[str]:  # noqa: ANN401 - any dataclass
     for entry in entries(type(table)):
         if helped:
