@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -248,6 +249,45 @@ def test_an_address_outside_ascii_wants_its_parameter(server: Trial, door: str) 
         assert peer.ask("RCPT TO:<jörg@example.test>".encode()).octets.startswith(b"553 5.6.7 ")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\n00:00:00 accepted from nobody",
+        "a\r\n00:00:00 accepted from nobody",
+        "a\x1b[2Jaccepted from nobody",
+        "a\u2028accepted from nobody",
+        "a\x9baccepted from nobody",
+    ],
+    ids=["LF", "CRLF", "escape", "line separator", "C1 control"],
+)
+def test_nobody_writes_lines_of_his_own_into_the_log(server: Trial, name: str) -> None:
+    before = len(server.log)
+    with Peer(server, "submissions") as peer:
+        peer.answer()
+        peer.ask(b"EHLO peer")
+        assert peer.ask(b"AUTH PLAIN " + base64.b64encode(f"\0{name}\0wrong".encode())).code in {535, 501}
+        assert peer.ask(b"AUTH LOGIN " + base64.b64encode(name.encode())).code in {334, 501}
+        peer.send(base64.b64encode(b"wrong") + b"\r\n")
+        assert peer.answer().code in {535, 500}
+        peer.ask(b"QUIT")
+    with Peer(server, "smtp") as peer:
+        peer.answer()
+        peer.send(b"EHLO " + name.encode() + b"\r\n")
+        peer.answer()
+    until_told(server, before, "login as")
+    for line in server.log[before:]:
+        assert not re.match(r"\d\d:\d\d:\d\d accepted from nobody", line)
+        assert line.rstrip("\n").isprintable(), line
+
+
+def until_told(server: Trial, before: int, words: str) -> None:
+    """Wait for an event after the `before` first lines."""
+    end = time.monotonic() + 5
+    while not any(words in line for line in server.log[before:]):
+        assert time.monotonic() < end, server.log[before:]
+        time.sleep(0.01)
+
+
 # ---------------------------------------------------------------- open relay
 
 
@@ -308,7 +348,7 @@ def test_a_stranger_can_relay_nowhere_with_any_form_one_by_one(server: Trial) ->
             told = peer.ask(b"RCPT TO:<" + relay.encode() + b">")
             assert 500 <= told.code < 560, (relay, told)
             assert peer.ask(b"DATA").code == 503
-    assert not [line for line in server.log if "accepted from" in line and " 0 to be sent on" not in line]
+    assert not [line for line in server.log if line[9:].startswith("accepted from") and " 0 to be sent on" not in line]
 
 
 def test_without_a_login_submission_sends_nothing_not_even_to_ourselves(server: Trial) -> None:

@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
-
 
 def safe(text: str) -> str:
-    """Give `text` with control characters written out, at most 200 characters: a log line stays one line."""
-    return text[:200].translate(_CONTROL)
+    """Give `text` with everything unprintable written out, at most 200 characters before that: a log line stays one line and looks as it is.
+
+    Terminals obey C1 controls too, some readers end lines at U+2028, and marks of writing direction show other words than stand there.
+    """
+    text = text[:200]
+    return text if text.isprintable() else "".join(char if char.isprintable() else _written(ord(char)) for char in text)
+
+
+def _written(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{{{code:x}}}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,10 @@ def _accepted(transaction: Transaction, verdict: Verdict, told: str, queue_id: s
 
 def _refused(ports: Ports, transaction: Transaction, error: MoatmailError | OSError, reply: Reply) -> Reply:
     sender = str(transaction.envelope.reverse_path or "<>")
-    ports.events.emit(Event.of("message.deferred", f"deferred from {sender}: {error}", alert=True, peer=transaction.session.peer_ip, reply=reply))
+    # One full mailbox is its owner's matter; a full disk or a store that does not answer is the administrator's.
+    alert = not isinstance(error, OverQuotaError)
+    text = f"put off from {sender} because {reply}" + (f" ({error})" if str(error) not in {"", reply.text} else "")
+    ports.events.emit(Event.of("message.deferred", text, alert=alert, peer=transaction.session.peer_ip, reply=reply))
     return reply
 
 
@@ -155,5 +158,6 @@ def refused(ports: Ports, transaction: Transaction, verdict: Verdict) -> Reply:
     """Tell of a message that the verdict refuses; give its reply."""
     sender = str(transaction.envelope.reverse_path or "<>")
     why = ", ".join(verdict.reasons)
-    ports.events.emit(Event.of("message.refused", f"refused from {sender} because {why}", peer=transaction.session.peer_ip, reply=verdict.reply))
+    text = f"refused from {sender} because {verdict.reply.text} ({why})"
+    ports.events.emit(Event.of("message.refused", text, peer=transaction.session.peer_ip, reply=verdict.reply))
     return verdict.reply
