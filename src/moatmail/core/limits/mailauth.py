@@ -89,3 +89,69 @@ SIGNED_AHEAD_SECONDS: Final = 14 * 3600
 
 ARC_INSTANCES_MAX: Final = 50
 """Sets of one chain (RFC 8617 §4.2.1)."""
+
+# ---- DMARC ----
+DMARC_QUESTIONS_MAX: Final = 8
+"""Questions of one tree walk (RFC 9989 §4.10)."""
+
+DMARC_RECORD_OCTETS: Final = 4 * 1024
+"""Octets of a record that are read: the longest in use are under 1 KiB."""
+
+DMARC_TAGS_MAX: Final = 64
+"""Tags of one record that are read; RFC 9989 §4.7 names a dozen, and nobody writes more."""
+
+DMARC_URIS_MAX: Final = 10
+"""Addresses of one `rua` or `ruf` that are used; RFC 9990 §3.5.1 lets a receiver bound them."""
+
+DMARC_WALKS_MAX: Final = 8
+"""Identifiers of one message below the author's organization that are walked; those beyond are not aligned."""
+
+# ---- Authentication-Results ----
+RESULTS_MAX: Final = 32
+"""Results in one field of ours: more signatures than DKIM_SIGNATURES_MAX leaves never come."""
+
+AUTHSERV_OCTETS_MAX: Final = 4 * 1024
+"""Octets of a foreign field in which its authserv-id is looked for; a field whose id does not end there is damaged."""
+
+# ---- received reports ----
+REPORT_PACKED_OCTETS: Final = 4 * 1024 * 1024
+"""Octets of a packed or plain report as it comes; the largest senders' reports pack to less than 1 MiB."""
+
+REPORT_OCTETS: Final = 8 * 1024 * 1024
+"""Octets of an unpacked report: 20,000 records of usual length."""
+
+REPORT_LAYERS: Final = 2
+"""Packings one within the other that are undone (gzip within gzip is met)."""
+
+REPORT_ZIP_ENTRIES: Final = 16
+"""Entries of a zip directory that are looked at for the first file (one is right)."""
+
+REPORT_RECORDS_MAX: Final = 20_000
+"""Records of one aggregate report that are kept."""
+
+REPORT_ELEMENTS_MAX: Final = 1_000_000
+"""XML elements of one report that are read."""
+
+REPORT_DEPTH_MAX: Final = 16
+"""Nesting of XML elements (RFC 9990 appendix A needs six)."""
+
+REPORT_TEXT_MAX: Final = 1_024
+"""Characters of one text of a report that are kept."""
+
+REPORT_RESULTS_MAX: Final = 100
+"""DKIM results of one record, and its reasons (RFC 9990 §3.1.1.12: at most 100 signatures)."""
+
+REPORT_SECONDS_USUAL: Final = 26 * 3600
+"""A span that needs no remark: one day, with the hours of a clock change and of late counting (RFC 9990 §3.5.3)."""
+
+TLS_REPORT_OCTETS: Final = 2 * 1024 * 1024
+"""Octets of an unpacked TLS report: RFC 8460 §4.4 makes a few hundred per policy."""
+
+TLS_POLICIES_MAX: Final = 1_000
+"""Policies of one TLS report, and details of one policy, that are kept."""
+
+FEEDBACK_OCTETS: Final = 64 * 1024
+"""Octets of the machine-readable part of a feedback report (RFC 5965 §3) and of a returned header that are read."""
+
+FEEDBACK_VALUES_MAX: Final = 32
+"""Values of a field of a feedback report that may stand several times (RFC 5965 §3.2)."""
