@@ -4,7 +4,8 @@
 Two limits that pyspf counts otherwise are lifted on both sides and have tests of their own (tests/unit/mailauth): void lookups, which it counts by
 question where RFC 7208 §4.6.4 speaks of terms; and the lookup for %{p}, which it does not count, so %{p} stands in explanations only. No reverse name
 leads to a host that does not answer: pyspf makes that a temperror, RFC 7208 §5.5 skips the name. No modifier stands twice: pyspf refuses that of
-unknown ones too, RFC 7208 §6 of `redirect` and `exp` alone. No record includes itself: pyspf refuses that before a mechanism in front of it matches.
+unknown ones too, RFC 7208 §6 of `redirect` and `exp` alone. No record includes itself: pyspf refuses that before a mechanism in front of it matches. No macro asks
+for zero parts: pyspf takes it for all, RFC 7208 §7.3 forbids it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ addresses = st.fixed_dictionaries(
     },
 )
 GOOD_NAMES = ["%{d}", "%{ir}.%{v}.%{d}", "%{l}.d1.test", "%{l1r+}.%{o}", "%{lr+}.d1.test", "%{h}", "%{d2}", "%{D}", "%%x.test", "a..b.test", "h0.test."]
-BAD_NAMES = ["%{i", "%z.test", "h0.123", "museum", "%{c}.test", "%{d0}.test", ""]
+BAD_NAMES = ["%{i", "%z.test", "h0.123", "museum", "%{c}.test", ""]
 
 
 def mostly(good: st.SearchStrategy[str], bad: list[str]) -> st.SearchStrategy[str]:
