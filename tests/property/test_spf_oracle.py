@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our SPF against pyspf over made-up zones: the same result and the same explanation, whatever the records say.
 
-Two limits that pyspf counts otherwise are lifted on both sides and have tests of their own (tests/unit/mailauth): void lookups, which it counts by
-question where RFC 7208 §4.6.4 speaks of terms; and the lookup for %{p}, which it does not count, so %{p} stands in explanations only. No reverse name
-leads to a host that does not answer: pyspf makes that a temperror, RFC 7208 §5.5 skips the name. No modifier stands twice: pyspf refuses that of
-unknown ones too, RFC 7208 §6 of `redirect` and `exp` alone. No record includes itself: pyspf refuses that before a mechanism in front of it matches. No macro asks
-for zero parts: pyspf takes it for all, RFC 7208 §7.3 forbids it.
+Where the two are known to differ, RFC 7208 decides, the zones keep away, and tests/unit/mailauth proves what is right:
+- void lookups: pyspf counts questions, §4.6.4 speaks of terms (the limit is lifted on both sides);
+- the lookup for %{p} is not counted there, §4.6.4 counts it (%{p} stands in explanations only);
+- a reverse name whose addresses do not come is a temperror there, §5.5 skips the name;
+- an unknown modifier that stands twice is a permerror there, §6 says so of `redirect` and `exp` alone;
+- a record that includes itself is a permerror there before a mechanism in front of it may match;
+- a macro that asks for zero parts gives all of them there, §7.3 forbids it.
 """
 
 from __future__ import annotations
