@@ -97,6 +97,19 @@ async def test_a_reverse_name_matches_at_its_dots(name: str, result: Result) -> 
     assert (await spf(zone)).result == result
 
 
+async def test_a_reverse_name_whose_addresses_do_not_come_is_skipped() -> None:
+    zone = {"a.test": {"TXT": ["v=spf1 ptr -all"]}, REVERSE: {"PTR": ["slow.test", "mx.a.test"]}, "slow.test": "TIMEOUT", "mx.a.test": {"A": ["192.0.2.4"]}}
+    assert (await spf(zone)).result == Result.PASS
+    assert (await spf({**zone, REVERSE: {"PTR": ["slow.test"]}})).result == Result.FAIL
+
+
+@pytest.mark.parametrize(
+    "record", ["x=1 x=2 ip4:192.0.2.4 -all", "ip4:192.0.2.4 include:a.test -all"], ids=["an unknown modifier twice", "an include of itself behind the match"]
+)
+async def test_what_is_no_error(record: str) -> None:
+    assert (await spf(of(f"v=spf1 {record}"))).result == Result.PASS
+
+
 # ---- limits (RFC 7208 §4.6.4) ----
 
 
