@@ -13,19 +13,19 @@ from typing import Final
 
 from moatmail.core.ports.resolver import Lookup, Resolver
 from moatmail.mailauth.arc_chain import ARCSet, seal_digests
+from moatmail.mailauth.canonical import relaxed_value
 from moatmail.mailauth.dkim_check import Refused, check_body, find_key, octets_beyond, usable_keys
 from moatmail.mailauth.dkim_key import KeyAnswer, fetch_keys
 from moatmail.mailauth.dkim_signature import Signature
 from moatmail.mailauth.result import Result
 from moatmail.mailauth.signed import SignedMessage
-from moatmail.mailauth.tags import FOLDING
 
 _SLICE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Who made one set: its instance, the domains of its seal and of its message signature, what it found (raw, without `i=`)."""
+    """Who made one set: its instance, the domains of its seal and of its message signature, what it found (on one line, without `i=`)."""
 
     instance: int
     domain: str
@@ -92,4 +92,4 @@ def _check_message_signature(message: SignedMessage, signature: Signature, answe
 
 def _sealer(message: SignedMessage, one: ARCSet) -> Sealer:
     _, _, results = message.header.value(one.results_at).partition(b";")
-    return Sealer(one.instance, one.seal.signature.domain, one.seal.signature.selector, one.message_signature.domain, results.strip(FOLDING))
+    return Sealer(one.instance, one.seal.signature.domain, one.seal.signature.selector, one.message_signature.domain, relaxed_value(results))

@@ -56,7 +56,7 @@ class Key:
         """Tell whether `signature` is this key's over the SHA-256 `digest`."""
         try:
             if isinstance(self.public, RSAPublicKey):
-                self.public.verify(signature, digest, _PADDING, _DIGEST)
+                self.public.verify(signature, digest, _PADDING, _DIGEST)  # RFC 8017 §8.2
             elif isinstance(self.public, Ed25519PublicKey):
                 # RFC 8463 §3: plain Ed25519 over the hash, as if the hash were the message.
                 self.public.verify(signature, digest)

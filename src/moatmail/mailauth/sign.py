@@ -45,8 +45,8 @@ SIGNED_FIELDS: Final = (
 )
 """Fields that are listed as often as they stand (RFC 6376 §5.4.1): what readers and their programs act on, and nothing that changes on the way."""
 
-_WIDTH: Final = 72  # octets of a line without the tab that continues it
-_FOLD: Final = b"\r\n\t"
+_WIDTH: Final = 72  # octets of a line without the blank that continues it
+_FOLD: Final = b"\r\n "  # not a tab: a verifier in use looks for the instance of an ARC field behind a space
 _STRING: Final = 255  # RFC 1035 §3.3: octets of one character-string of a TXT record
 _PADDING: Final = PKCS1v15()
 _DIGEST: Final = Prehashed(SHA256())
