@@ -136,6 +136,7 @@ def test_r4_on_a_full_disk_append_and_copy_are_refused_reading_flagging_and_dele
     with reader(server, 1) as client:
         others = fill(server, 3 * 1024 * 1024)
         large = client.append("INBOX", "", "", message(f"r4-large-z{LARGE}"))
+        others = fill(server, 3 * 1024 * 1024)
         small = client.append("INBOX", "", "", message("r4-small-z5"))
         kept = all_of(client)
         client.select("INBOX")
@@ -164,16 +165,21 @@ def test_r4_on_a_full_disk_mail_for_elsewhere_is_refused_and_the_queue_stays_who
     with sender.connect() as client:
         for number in range(10):
             assert sender.send_one(client, f"r4-n{number}-z8")
-        others = fill(server, 3 * 1024 * 1024)
-        replies = [judged(server, client, author, "dave@elsewhere.test", f"r4-full{number}-z{size}") for number, size in enumerate((8, LARGE, 8))]
+        replies, others = [], server.folder.parent / "others"
+        for number, size in enumerate((8, LARGE, 8, 8, LARGE)):
+            fill(server, 3 * 1024 * 1024)  # each time: the server gives up its reserve where that helps
+            replies.append(judged(server, client, author, "dave@elsewhere.test", f"r4-full{number}-z{size}"))
+    taken = sum(code == 250 for code, _text in replies)
     report("R4 queue", replies=[f"{code} {text.decode()}" for code, text in replies])
-    assert {(code, text[:5]) for code, text in replies} == {(452, b"4.3.1")}
+    assert {(code, text[:5]) for code, text in replies} <= {(452, b"4.3.1"), (250, b"2.0.0")}
+    assert replies[1][0] == replies[4][0] == 452
+    assert taken < 3, "no small one was refused"
     others.unlink()
     seconds = healthy(server, Sender(server, "r4", (server.account(1)[0],), lambda _count: 1))
     assert sound(server) == []
     vault = Vault(read_master_key(server.folder / "keys" / "master.key"))
     database = open_database(server.folder / "mail" / FILE, vault.database_key("mail"), Use.READ)
-    assert database.connection.execute("SELECT count(*) FROM spool").fetchone() == (10,)
+    assert database.connection.execute("SELECT count(*) FROM spool").fetchone() == (10 + taken,)
     database.close()
     report("R4 queue recovery", seconds=round(seconds, 2))
 

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Hints
-from moatmail.store.operations import Accept, Append, Operation, SettleSpool
+from moatmail.store.operations import Accept, Append, EraseDue, Operation, SettleSpool
 from moatmail.store.sqlite import translate
 from moatmail.store.writer import Asked, Outcome, Writer
 
@@ -141,6 +141,9 @@ class GroupCommit:
             self._tell(hints)
         if self._writer.fatal:
             self._lost()
+        if self._writer.erase_more:
+            self._writer.erase_more = False
+            self.submit(EraseDue(self._writer.now()), "store").add_done_callback(_hear)
         if self._writer.has_work_beside and not self._beside_at_work:
             self._beside_at_work = True
             self._beside.do(self._work_beside)
@@ -155,6 +158,12 @@ class GroupCommit:
             self._writer.work_beside()
         finally:
             self._beside_at_work = False
+
+
+def _hear(future: asyncio.Future[Any]) -> None:
+    """Take note of an erasure's fate; one that failed is asked for again by the schedule."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _octets(operation: Operation[Any]) -> int:

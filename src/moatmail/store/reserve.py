@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +29,15 @@ class Reserve:
         self._held = self._path.exists()
         self.restore()
 
-    def growth_allowed(self) -> bool:
-        """Tell whether what grows may be taken now; on a disk that is nearly full the reserve is given up for what does not grow."""
+    def growth_allowed(self, inside: Callable[[], int]) -> bool:
+        """Tell whether what grows may be taken now; on a disk that is nearly full the reserve is given up for what does not grow.
+
+        `inside` gives the octets that the database holds free within its file: a file never shrinks, so room made by deleting is found there alone.
+        """
         free = self._free()
         if free < limits.FREE_OCTETS // 4:
             self._release()
-        return free >= limits.FREE_OCTETS
+        return free >= limits.FREE_OCTETS or (free >= limits.FREE_OCTETS // 2 and free + inside() >= limits.FREE_OCTETS)
 
     def restore(self) -> None:
         """Make the reserve (again) when there is plenty of room."""

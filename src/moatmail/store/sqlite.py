@@ -152,6 +152,11 @@ class Database:
         _busy, in_log, moved = self._execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
         return max(0, int(in_log) - int(moved))
 
+    def free_octets(self) -> int:
+        """Give how many octets the database holds free within its file: what comes next goes there first."""
+        (pages,) = self._execute("PRAGMA freelist_count").fetchone()
+        return int(pages) * limits.PAGE_SIZE
+
     @property
     def connection(self) -> Any:  # noqa: ANN401  the driver has no types
         """Give the driver's connection, for the schema's migration."""

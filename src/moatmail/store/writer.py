@@ -83,6 +83,9 @@ class Writer:
         self._kept: deque[Decision] = deque()
         self._mover: Database | None = None
         self._log_pages = 0
+        self._short = False
+        self.erase_more = False
+        """Messages are due for erasure beyond the last slice: somebody should ask for the next one now."""
         try:
             # Before anything is opened for writing: a connection that writes would drop what of a damaged log could still be saved.
             self._commits = self._check_commits()
@@ -127,7 +130,7 @@ class Writer:
         """Apply a batch in a transaction that is left open for `commit`; one operation that fails is undone and fails alone."""
         self._effects = Effects()
         now = self._clock.now()
-        full = not self._reserve.growth_allowed()
+        self._short = full = not self._reserve.growth_allowed(self.db.free_octets)
         try:
             self.db.begin()
             before = self.db.changes
@@ -168,6 +171,10 @@ class Writer:
             os.pwrite(self._counter, b"%d\n" % self._commits, 0)
         except OSError as error:
             self._sink.emit(Event.of("store.not-counted", f"commit {self._commits} could not be counted outside the database: {error}", alert=True))
+
+    def now(self) -> float:
+        """Give the wall clock."""
+        return self._clock.now()
 
     def run(self, batch: Sequence[Asked]) -> tuple[list[Outcome], Hints | None]:
         """Do both."""
@@ -218,7 +225,9 @@ class Writer:
         for content in effects.gone_files:
             with contextlib.suppress(OSError):
                 self.contents.remove(content)
-        if effects.truncate:
+        self.erase_more = effects.erase_more
+        # On a disk that is short of room the log gives back at once what it took for deleting.
+        if effects.truncate or self._short:
             with contextlib.suppress(DatabaseError):
                 self.db.checkpoint(truncate=True)
         self._kept += effects.decisions

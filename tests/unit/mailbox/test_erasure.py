@@ -16,6 +16,7 @@ import pytest
 
 from moatmail.admin import accounts
 from moatmail.app.schedule import BACK_JOBS, HOUR, MINUTE
+from moatmail.core.limits import store as limits
 from moatmail.crypto.vault import Vault
 from moatmail.store.keystore import FILE as KEYS
 from moatmail.store.migrate import FILE as MAIL
@@ -133,6 +134,22 @@ async def test_with_no_recoverable_time_the_keys_go_at_once(house: Indoors) -> N
     await house.store.write(EraseDue(house.clock.now()))
     await house.store.write(TruncateWAL())
     assert [one for one in (*before.covers, *before.rest) if lies_on_disk(house, one)] == []
+
+
+async def test_erasing_much_goes_in_slices_that_follow_each_other_by_themselves(house: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is erased is overwritten through the log: a whole mailbox at once would need as much room as it had."""
+    monkeypatch.setattr(limits, "ERASE_OCTETS", 1500)
+    await house.store.write(Change("test", "test", house.clock.now(), (SetSetting("store.recoverable_days", "0"),)))
+    for _ in range(7):
+        await send(house, "ann@example.test")
+    before = house.store.group.commits
+    assert await expunge_all(house, "ann@example.test") == 7
+    # Each slice is asked for before an operation that comes later.
+    for _ in range(7):
+        await house.store.write(TruncateWAL())
+    assert rows(house, "SELECT count(*) FROM message") == [(0,)]
+    assert house.store.group.commits - before >= 9
+    assert rows(house, "SELECT count(*) FROM content") == [(0,)]
 
 
 async def test_a_content_that_another_still_has_stays_for_that_one_alone(house: Indoors) -> None:

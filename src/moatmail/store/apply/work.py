@@ -43,6 +43,7 @@ class Effects:
     decisions: list[Decision] = field(default_factory=list)
     ledger: Counter[tuple[int, str]] = field(default_factory=Counter)
     truncate: bool = False
+    erase_more: bool = False
 
     def take(self, other: Effects) -> None:
         """Add the effects of an operation that succeeded."""
@@ -56,6 +57,7 @@ class Effects:
         self.decisions += other.decisions
         self.ledger.update(other.ledger)
         self.truncate |= other.truncate
+        self.erase_more |= other.erase_more
 
     def count(self, at: float, column: str, number: int = 1) -> None:
         """Add to the ledger of the day of `at` (R20: accepted = delivered + queued + relayed + bounced, day by day)."""

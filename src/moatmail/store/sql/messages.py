@@ -54,7 +54,7 @@ REWRAP = statement(
     .values(cover=given("new"), cover_kind=given("new_kind"))
 )
 MAKE_RECOVERABLE = statement(update(MESSAGE).where(_m.number == given("of_number")).values(erase_at=given("until")))
-DUE_FOR_ERASURE = statement(page(select(_m.number, _m.content).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
+DUE_FOR_ERASURE = statement(page(select(_m.number, _m.content, _m.size).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
 ERASE_MESSAGE = statement(delete(MESSAGE).where(_m.number == given("number")))
 _ERASED_WITH_ACCOUNT = or_(
     _m.number.in_(select(_p.message).join(MAILBOX, MAILBOX.c.id == _p.mailbox).where(MAILBOX.c.account == given("account"))),
