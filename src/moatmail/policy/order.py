@@ -18,7 +18,8 @@ RECEIVE: Final[Order] = {
     Phase.MAIL: (),
     Phase.RCPT: (),
     # The user's filter comes last: it may ask for what the others found.
-    Phase.DATA: ((loop.check, form.check_received), (user_filter.check,)),
+    # The first two never wait for anything, so they stand alone: side by side is for stages that ask the network.
+    Phase.DATA: ((loop.check,), (form.check_received,), (user_filter.check,)),
 }
 """Mail from strangers, port 25."""
 
@@ -27,6 +28,6 @@ SUBMIT: Final[Order] = {
     Phase.HELO: (),
     Phase.MAIL: (),
     Phase.RCPT: (),
-    Phase.DATA: ((loop.check, form.check_submitted), (user_filter.check,)),
+    Phase.DATA: ((loop.check,), (form.check_submitted,), (user_filter.check,)),
 }
 """Mail from our users, whichever door it came through."""

@@ -19,7 +19,8 @@ async def check_received(transaction: Transaction, tools: Tools) -> tuple[Findin
     content = transaction.content
     if content is None:
         return ()
-    authors = Header(content.header).count(b"from")
+    header: Header = content.structure.header
+    authors = header.count(b"from")
     # RFC 5322 §3.6: From occurs once. Two of them are how forgers make filter and reader disagree.
     return (Finding("form.several_from", evidence={"fields": str(authors)}),) if authors > 1 else ()
 
@@ -28,6 +29,6 @@ async def check_submitted(transaction: Transaction, tools: Tools) -> tuple[Findi
     """Find `form.several_from` and `form.no_from`: our own users say who they are."""
     found = await check_received(transaction, tools)
     content = transaction.content
-    if content is not None and not found and not Header(content.header).count(b"from"):
+    if content is not None and not found and b"from" not in content.structure.header.names:
         return (Finding("form.no_from"),)
     return found

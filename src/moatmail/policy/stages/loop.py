@@ -18,7 +18,7 @@ async def check(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
     content = transaction.content
     if content is None:
         return ()
-    header = Header(content.header)
+    header: Header = content.structure.header
     hops = header.count(b"received")
     # RFC 5321 §6.3: counting Received fields is the way to find a loop; the bound must be large.
     if hops > tools.received_max:
