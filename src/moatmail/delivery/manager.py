@@ -14,7 +14,7 @@ from typing import Final
 
 from moatmail.core.address import Address
 from moatmail.core.envelope import Recipient
-from moatmail.core.errors import MoatmailError, SealBrokenError, TemporaryError
+from moatmail.core.errors import MoatmailError, PermanentError, SealBrokenError, TemporaryError
 from moatmail.core.events import Event
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.connector import Connector
@@ -145,6 +145,10 @@ class Manager:
                 self._tell("queue.unsettled", f"an outcome cannot be written yet: {error}", alert=True)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 30.0)
+            except PermanentError as error:
+                # Our lease ran out and another process has the entry: its outcome counts.
+                self._tell("queue.unsettled", f"an outcome was not written, another process works at the entry: {error}", alert=True)
+                return
             else:
                 return
 

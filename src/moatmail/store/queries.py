@@ -300,7 +300,7 @@ class OldCovers(Query[tuple[MessageRow, ...]], frozen=True):
 
 
 class QueueCounts(Record, frozen=True):
-    """How much waits: entries, recipients, the earliest next attempt in epoch seconds or 0."""
+    """How much waits: entries, recipients, the earliest moment at which one can be claimed (epoch seconds, past the lease of whoever holds it) or 0."""
 
     entries: int
     recipients: int

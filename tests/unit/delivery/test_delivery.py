@@ -8,6 +8,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -264,3 +265,17 @@ async def test_a_smart_host_takes_everything(house: Indoors) -> None:
         await queue.put("zoe@nowhere.test", "yan@faraway.test")
         await queue.work()
         assert len(host.messages) == 2
+
+
+async def test_a_remote_host_that_hangs_costs_no_questions_meanwhile(house: Indoors) -> None:
+    """Fault: while a remote host hung, role `back` asked for the same entry twenty times a second."""
+    hanging = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    queue = Queue(house, hanging.sockets[0].getsockname()[1])
+    await queue.put("zoe@implicit.test")
+    with patch.object(house.store, "write", wraps=house.store.write) as write:
+        work = asyncio.create_task(queue.manager.run())
+        await asyncio.sleep(0.5)
+        assert write.call_count <= 3
+        work.cancel()
+    await queue.manager.drain(0)
+    hanging.close()

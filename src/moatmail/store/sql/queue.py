@@ -7,7 +7,7 @@ Must never know envelopes: they are sealed to the queue's key.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, literal_column, select, update
+from sqlalchemy import case, delete, func, literal_column, select, update
 
 from moatmail.store.sql.schema import SPOOL, SPOOL_RECIPIENT
 from moatmail.store.sql.statement import given, insert, insert_once, page, statement
@@ -40,5 +40,10 @@ SETTLE_RECIPIENT = statement(
 STILL_QUEUED = statement(select(func.count()).where(_r.spool == given("id"), _QUEUED))
 REMOVE_SPOOL = statement(delete(SPOOL).where(_s.id == given("id")))
 REMOVE_RECIPIENTS = statement(delete(SPOOL_RECIPIENT).where(_r.spool == given("id")))
-COUNT_QUEUE = statement(select(func.count(_r.spool.distinct()), func.count(), func.coalesce(func.min(_r.next_attempt), literal_column("0"))).where(_QUEUED))
-EARLIEST = statement(select(func.min(_r.next_attempt)).where(_QUEUED))
+# What somebody works at is due when his lease ends: counted as due now it would be asked for again and again.
+_CLAIMABLE = case((_s.lease_until > _r.next_attempt, _s.lease_until), else_=_r.next_attempt)
+COUNT_QUEUE = statement(
+    select(func.count(_r.spool.distinct()), func.count(), func.coalesce(func.min(_CLAIMABLE), literal_column("0")))
+    .select_from(SPOOL_RECIPIENT.join(SPOOL, _r.spool == _s.id))
+    .where(_QUEUED)
+)
