@@ -77,6 +77,21 @@ def test_nothing_is_smuggled(server: Trial, door: str, chunked: bool) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("last", [b"\r", b"\n", b"\0", b"\r\n\r", b"\r\n.\r"], ids=repr)
+def test_a_chunk_that_ends_in_half_a_line_end_is_not_kept(server: Trial, door: str, last: bytes) -> None:
+    with Peer(server, door) as peer:
+        peer.hello().envelope()
+        content = peer.head("half a line end") + b"x" + last
+        peer.send(b"BDAT %d\r\n" % len(content) + content)
+        first = peer.answer()
+        if first.code == 250:
+            peer.send(b"BDAT 0 LAST\r\n")
+            first = peer.answer()
+        assert first.octets.startswith(b"550 5.5.2 ")
+    assert "half a line end" not in subjects(server)
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_who_smuggles_three_times_is_sent_away(server: Trial, door: str) -> None:
     with Peer(server, door) as peer:
         peer.hello()
