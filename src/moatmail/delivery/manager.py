@@ -153,8 +153,13 @@ class Manager:
                 return
 
     async def _queue_keys(self) -> QueueKeysRow:
-        if self._keys is None:
-            self._keys = await self._ports.store.read(GetQueueKeys(private=True))
+        while self._keys is None:
+            try:
+                self._keys = await self._ports.store.read(GetQueueKeys(private=True))
+            except TemporaryError as error:
+                # The entry is leased to us for an hour: rather wait for the store than leave it lying that long.
+                self._tell("queue.unavailable", f"the queue's keys cannot be had yet: {error}", alert=True)
+                await asyncio.sleep(1.0)
         return self._keys
 
     async def _settle_broken(self, claimed: ClaimedSpool, error: SealBrokenError) -> None:

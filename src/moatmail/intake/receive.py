@@ -16,11 +16,11 @@ from moatmail.core.events import Event
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
-from moatmail.intake.takeover import Ports, Resolutions, refused, take_over
+from moatmail.intake.placement import Resolutions, has_room
+from moatmail.intake.takeover import Ports, refused, take_over
 from moatmail.mailbox.incoming import Incoming
 from moatmail.policy import order, pipeline, verdict
 from moatmail.policy.stage import Phase
-from moatmail.store.queries import AccountRow
 
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
 _RELAY_DENIED = Reply.of(550, "5.7.1", "this server is not responsible for that domain and does not relay")
@@ -80,11 +80,7 @@ def judge(resolution: Resolution, size: int) -> Reply:
     active = [account for account in resolution.accounts if account.status == "active"]
     if not active:
         return _FROZEN
-    return _WELCOME if any(_has_room(account, size) for account in active) else _FULL
-
-
-def _has_room(account: AccountRow, size: int) -> bool:
-    return not account.quota_octets or account.used_octets + size <= account.quota_octets
+    return _WELCOME if any(has_room(account, size) for account in active) else _FULL
 
 
 def settings_of(recipient: Address) -> verdict.Settings:

@@ -14,8 +14,9 @@ from moatmail.core.status import Reply
 from moatmail.core.transaction import Identity, Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
 from moatmail.intake import authorize
+from moatmail.intake.placement import Resolutions
 from moatmail.intake.receive import Answer, judge, settings_of
-from moatmail.intake.takeover import Ports, Resolutions, refused, take_over
+from moatmail.intake.takeover import Ports, refused, take_over
 from moatmail.mailbox.incoming import Incoming
 from moatmail.message import submitted
 from moatmail.message.addresses import mailboxes

@@ -7,11 +7,10 @@ Must never know through which door the message came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from moatmail.core.address import Address
-from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.envelope import Envelope
 from moatmail.core.errors import MoatmailError, OverQuotaError, StorageFullError, TemporaryError
 from moatmail.core.events import Event
 from moatmail.core.ports.clock import Clock
@@ -19,9 +18,10 @@ from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.mail import Mail
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
-from moatmail.core.verdict import Disposition, Verdict
+from moatmail.core.verdict import Verdict
 from moatmail.crypto.seal import new_id
-from moatmail.directory.recipients import Resolution
+from moatmail.intake import placement
+from moatmail.intake.placement import Resolutions
 from moatmail.mailbox import messages
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailqueue import spool
@@ -29,10 +29,8 @@ from moatmail.message import trace
 from moatmail.policy.stage import Tools
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
-from moatmail.store.operations import Accept, Delivery, NewSpool
+from moatmail.store.operations import Accept, NewSpool
 from moatmail.store.queries import GetQueueKeys
-
-Resolutions = Mapping[Address, Resolution]
 
 
 class QueueKey:
@@ -92,38 +90,19 @@ async def _prepare(ports: Ports, transaction: Transaction, verdict: Verdict, res
     internationalized = received + incoming.new_header if transaction.envelope.smtputf8 else b""
     content, key = await incoming.seal(received)
     prepared = messages.Prepared(content, key, incoming.structure, len(received) + incoming.moved, transaction.now, internationalized)
-    deliveries = _deliveries(transaction, verdict, resolutions, prepared)
-    spools = await _spools(ports, transaction, verdict, resolutions, prepared)
-    told = f"{len(deliveries)} kept here, {sum(len(one.due) for one in spools)} to be sent on"
+    plan = placement.plan(transaction.envelope, verdict, resolutions, content.size)
+    deliveries = tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values())
+    spools = await _spools(ports, transaction, plan, prepared)
+    told = f"{len(deliveries)} kept here, {len(plan.onward)} to be sent on"
     return Accept((content,), deliveries, spools), told
 
 
-def _deliveries(transaction: Transaction, verdict: Verdict, resolutions: Resolutions, prepared: messages.Prepared) -> tuple[Delivery, ...]:
-    """Make one copy per account, however many addresses of the envelope lead to it."""
-    copies: dict[int, messages.Copy] = {}
-    for address, judged in verdict.per_recipient.items():
-        if judged.disposition is Disposition.DISCARD or address not in resolutions:
-            continue
-        for account in resolutions[address].accounts:
-            for mailbox in judged.mailboxes[:1]:
-                copies.setdefault(account.id, messages.Copy(account.id, account.public, address, mailbox))
-    return tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in copies.values())
-
-
-async def _spools(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, prepared: messages.Prepared) -> tuple[NewSpool, ...]:
-    """Make the queue entry of all recipients elsewhere; none is made for a message that goes to Junk here: we do not pass suspects on."""
-    onward: dict[Address, Recipient] = {}
-    for one in transaction.envelope.recipients:
-        judged = verdict.per_recipient[one.address]
-        if judged.disposition is Disposition.ACCEPT:
-            resolution = resolutions[one.address]
-            for target in resolution.elsewhere:
-                # RFC 3461 §5.2.7: the original recipient and its wishes travel with an address that an alias replaced.
-                onward.setdefault(target, Recipient(target, one.original, one.notify))
-    if not onward:
+async def _spools(ports: Ports, transaction: Transaction, plan: placement.Plan, prepared: messages.Prepared) -> tuple[NewSpool, ...]:
+    """Make the queue entry of all recipients elsewhere."""
+    if not plan.onward:
         return ()
     envelope = transaction.envelope
-    sent = Envelope(envelope.reverse_path, tuple(onward.values()), body=envelope.body, smtputf8=envelope.smtputf8, ret=envelope.ret, envid=envelope.envid)
+    sent = Envelope(envelope.reverse_path, tuple(plan.onward.values()), body=envelope.body, smtputf8=envelope.smtputf8, ret=envelope.ret, envid=envelope.envid)
     kind = spool.SUBMITTED if transaction.session.identity is not None else spool.RELAYED
     public = await ports.queue_key.get()
     return (spool.entry(public, prepared.content, prepared.key, sent, transaction.now, kind),)

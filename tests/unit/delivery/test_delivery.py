@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import smtplib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
+from moatmail.admin import accounts
 from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Notify, Recipient
 from moatmail.core.settings.mail import Mail
@@ -279,3 +281,22 @@ async def test_a_remote_host_that_hangs_costs_no_questions_meanwhile(house: Indo
         work.cancel()
     await queue.manager.drain(0)
     hanging.close()
+
+
+async def test_a_full_mailbox_behind_an_alias_gets_its_mail_when_there_is_room(house: Indoors) -> None:
+    await accounts.set_state(house.desk, "bob@example.test", quota_octets=10)
+    port = await house.open_door("mx")
+
+    def send() -> None:
+        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+            client.sendmail("carol@elsewhere.test", ["team@example.test"], MESSAGE.replace(b"ann@", b"carol@"))
+
+    await asyncio.to_thread(send)
+    assert len(await house.messages_of("ann@example.test")) == 1
+    queue = Queue(house, 9)
+    await queue.work()
+    assert (await queue.waiting(), len(await house.messages_of("bob@example.test"))) == (1, 0)
+    await accounts.set_state(house.desk, "bob@example.test", quota_octets=0)
+    house.clock.time += 3600
+    await queue.work()
+    assert (await queue.waiting(), len(await house.messages_of("bob@example.test"))) == (0, 1)
