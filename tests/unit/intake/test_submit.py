@@ -167,3 +167,12 @@ async def test_bare_newlines_are_refused_unless_the_administrator_wants_them_men
     assert kept.endswith(b"From: ann@example.test\r\nSubject: scan\r\n\r\nline\r\nother\r\n.\r\nend\r\n")
     scanned += b"\0\r\n"
     assert await submit(house, act) == 550
+
+
+async def test_a_large_message_is_completed_too_although_its_body_is_sealed_already(house: Indoors) -> None:
+    body = "".join(f"line {number} of the eagle\r\n" for number in range(20_000))
+    await submit(house, lambda client: client.sendmail("ann@example.test", ["bob@example.test"], MESSAGE.replace("body\r\n", body)))
+    (kept,) = await house.messages_of("bob@example.test")
+    assert b"bcc" not in kept[:2000].lower()
+    assert b"\r\nMessage-ID: <" in kept[:2000]
+    assert kept.endswith(b"Subject: hello\r\n\r\n" + body.encode())
