@@ -15,6 +15,7 @@ from moatmail.core.status import Reply
 from moatmail.core.transaction import Identity
 
 _FOREIGN_REVERSE_PATH: Final = "you may not send from this envelope address; use the address of your account or ask for a grant"
+_FOREIGN_SENDER: Final = "you may not name that address in Sender; use the address of your account, a granted one, or no Sender at all"
 _FOREIGN_FROM: Final = "you may not author mail as the address in From; use the address of your account or ask for a grant"
 
 
@@ -36,3 +37,10 @@ def header_from(identity: Identity, authors: Sequence[Address | None]) -> Reply 
         if not identity.may_use(address):
             return Reply.of(550, "5.7.1", _FOREIGN_FROM)
     return None
+
+
+def header_sender(identity: Identity, senders: Sequence[Address | None]) -> Reply | None:
+    """Judge the mailboxes of Sender fields (None: one that cannot be read): who says who sent it says it of himself (RFC 5322 §3.6.2)."""
+    if all(address is not None and identity.may_use(address) for address in senders):
+        return None
+    return Reply.of(550, "5.7.1", _FOREIGN_SENDER)

@@ -7,6 +7,7 @@ Must never know SMTP's syntax or the socket: JMAP and webmail submit through the
 
 from __future__ import annotations
 
+from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Recipient
 from moatmail.core.errors import TemporaryError
 from moatmail.core.events import Event
@@ -77,15 +78,21 @@ class Submitter:
         decided = verdict.compose(transaction, settings_of)
         if not decided.accepted:
             return refused(self.ports, transaction, decided)
-        reply = authorize.header_from(identity, [one.address for one in mailboxes(Header(incoming.header).first(b"from") or b"")])
+        header = incoming.structure.header
+        reply = authorize.header_from(identity, _addresses(header, b"from")) or authorize.header_sender(identity, _addresses(header, b"sender"))
         if reply is not None:
             self._tell(transaction.session, reply)
             return reply
         # RFC 6409 §8.2, §8.3: a submission server completes Date and Message-ID; RFC 5321 §7.2: Bcc is for the author's copy only.
-        header = submitted.complete(Header(incoming.header), now=transaction.now, local=incoming.id.hex(), domain=self.ports.hostname)
-        incoming.put_header(header)
+        block = submitted.complete(Header(incoming.header), now=transaction.now, local=incoming.id.hex(), domain=self.ports.hostname)
+        incoming.put_header(block)
         return await take_over(self.ports, transaction, decided, resolutions, incoming)
 
     def _tell(self, session: Session, reply: Reply) -> None:
         who = session.identity.address if session.identity else session.peer_ip
         self.ports.events.emit(Event.of("submission.refused", f"submission by {who} refused: {reply}", peer=session.peer_ip))
+
+
+def _addresses(header: Header, name: bytes) -> list[Address | None]:
+    """Give the addresses of all fields `name`, None for one that cannot be read."""
+    return [one.address for value in header.all(name) for one in mailboxes(value)]
