@@ -176,3 +176,23 @@ async def test_a_large_message_is_completed_too_although_its_body_is_sealed_alre
     assert b"bcc" not in kept[:2000].lower()
     assert b"\r\nMessage-ID: <" in kept[:2000]
     assert kept.endswith(b"Subject: hello\r\n\r\n" + body.encode())
+
+
+async def test_a_sender_field_that_names_somebody_else_is_refused_and_forged_marks_do_not_travel(house: Indoors) -> None:
+    def act(fields: str) -> Callable[[smtplib.SMTP], int]:
+        def send(client: smtplib.SMTP) -> int:
+            client.mail("ann@example.test")
+            client.rcpt("bob@example.test")
+            return client.data(fields + MESSAGE)[0]
+
+        return send
+
+    assert await submit(house, act("Sender: bob@example.test\r\n")) == 550
+    forged = "Sender: ann+desk@example.test\r\nReturn-Path: <x@y.test>\r\nAuthentication-Results: mx.example.test; auth=pass\r\nX-Moatmail-Verdict: accept\r\n"
+    assert await submit(house, act(forged)) == 250
+    (kept,) = await house.messages_of("bob@example.test")
+    below = kept[kept.index(b"Received:") :].lower()
+    assert b"return-path" not in below
+    assert b"authentication-results" not in below
+    assert b"x-moatmail" not in below
+    assert b"sender: ann+desk" in below
