@@ -271,7 +271,8 @@ async def test_a_smart_host_takes_everything(house: Indoors) -> None:
 
 async def test_a_remote_host_that_hangs_costs_no_questions_meanwhile(house: Indoors) -> None:
     """Fault: while a remote host hung, role `back` asked for the same entry twenty times a second."""
-    hanging = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
+    held: list[asyncio.StreamWriter] = []  # a writer that nobody holds closes its connection
+    hanging = await asyncio.start_server(lambda _reader, writer: held.append(writer), "127.0.0.1", 0)
     queue = Queue(house, hanging.sockets[0].getsockname()[1])
     await queue.put("zoe@implicit.test")
     with patch.object(house.store, "write", wraps=house.store.write) as write:
@@ -280,6 +281,8 @@ async def test_a_remote_host_that_hangs_costs_no_questions_meanwhile(house: Indo
         assert write.call_count <= 3
         work.cancel()
     await queue.manager.drain(0)
+    assert len(held) == 1
+    held[0].close()
     hanging.close()
 
 
