@@ -72,6 +72,8 @@ class RosterView:
 
     def role_of(self, pid: int) -> str:
         """Give the role of a local peer's pid: one of `ROLES`, `CLI`, or `NOBODY` for a descendant of a role."""
+        if pid <= 0:  # a peer outside our pid namespace: the kernel has no number for it, and an empty slot holds the same 0
+            return NOBODY
         for _ in range(_WALKS):  # an ancestor may end under our feet; its child then has another one
             found = self._judged(pid)
             if found is not None:

@@ -54,3 +54,12 @@ def test_the_roles_side_can_never_write(roster: Roster) -> None:
         mmap.mmap(roster.reader_fd, 4096)
     with pytest.raises(PermissionError):
         mmap.mmap(os.open(f"/proc/self/fd/{roster.reader_fd}", os.O_RDWR), 4096)
+
+
+def test_a_process_the_kernel_cannot_name_is_nobody_and_never_takes_the_role_of_an_empty_slot(roster: Roster) -> None:
+    roster.enter(1, 4242, "access")
+    roster.remove(1)
+    seen = view(roster)
+    # SO_PEERCRED says 0 for a peer outside our pid namespace: that is also what an empty slot holds.
+    assert seen.role_of(0) == NOBODY
+    assert seen.role_of(-1) == NOBODY
