@@ -79,7 +79,7 @@ class _Server:
     def start(self) -> None:
         facts = self.folder / "try.json"
         facts.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "moatmail.app.cli", "try", "--dir", str(self.folder), "--base-port", str(self.base), "-q"]
+        command = [sys.executable, "-P", "-m", "moatmail.app.cli", "try", "--dir", str(self.folder), "--base-port", str(self.base), "-q"]
         # A session of its own: one signal to the group is the power cut of all its processes.
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own program
         until = time.monotonic() + START_SECONDS

@@ -74,7 +74,8 @@ def bring_up(folder: Path, key: bytes) -> None:
 def _in_child(path: Path, key: bytes) -> None:
     # The key goes through a pipe: never in argv or environment, where other users could read it.
     done = subprocess.run(  # noqa: S603  our own interpreter
-        [sys.executable, "-m", __name__, str(path)],
+        # -P: what lies in the current folder is not ours to run, least of all with the database's key at hand.
+        [sys.executable, "-P", "-m", __name__, str(path)],
         input=key,
         capture_output=True,
         timeout=_SECONDS,

@@ -267,3 +267,15 @@ async def test_large_content_goes_with_its_row_and_an_orphan_after_a_day(folder:
     assert not writer.contents.path(content_id).exists()
     assert (await store.read(q.GetMailbox(alice.account, alice.inbox))) is not None
     await store.close()
+
+
+@pytest.mark.parametrize("planted", ["moatmail/__init__.py", "sqlcipher3.py", "struct.py"])
+def test_nothing_that_lies_in_the_current_folder_is_run_when_the_schema_is_made(planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trap = tmp_path / "here" / planted
+    trap.parent.mkdir(parents=True)
+    trap.write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path / "here")
+    data = tmp_path / "data"
+    data.mkdir()
+    migrate.bring_up(data, KEY)
+    assert not (tmp_path / "sprung").exists()
