@@ -76,5 +76,6 @@ class Schedule(Generic[T]):
             await asyncio.sleep(job.every)
             try:
                 await job.work(self._subject)
-            except (MoatmailError, OSError) as error:
-                self._events.emit(Event.of("job.failed", f"job '{job.name}' failed and will run again in {job.every:.0f} s: {error}", alert=True))
+            except Exception as error:  # noqa: BLE001 - whatever it was: a job that is not told and not run again is missed by nobody
+                what = error if isinstance(error, (MoatmailError, OSError)) else f"{type(error).__name__}: {error}"
+                self._events.emit(Event.of("job.failed", f"job '{job.name}' failed and will run again in {job.every:.0f} s: {what}", alert=True))

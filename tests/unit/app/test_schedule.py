@@ -11,6 +11,7 @@ from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.events import Event
 from moatmail.store.operations import EraseDue, Operation, TruncateWAL
 from moatmail.store.queries import Query
+from moatmail.store.sqlite import DatabaseError
 
 R = TypeVar("R")
 
@@ -62,3 +63,22 @@ async def test_the_jobs_of_back_erase_until_nothing_is_due_and_empty_the_log() -
         await job.work(Shelf())
     assert [type(one) for one in asked] == [EraseDue, EraseDue, EraseDue, TruncateWAL]
     assert {job.name: job.every for job in BACK_JOBS} == {"erase expunged mail": 60.0, "truncate the log": 3600.0}
+
+
+async def test_a_failure_nobody_thought_of_does_not_end_a_job_for_ever() -> None:
+    runs = 0
+    enough = asyncio.Event()
+
+    async def fail(_name: str) -> None:
+        nonlocal runs
+        runs += 1
+        if runs > 2:
+            enough.set()
+        raise DatabaseError("disk I/O error")
+
+    told = Told()
+    schedule = Schedule((Job("first", 0.001, fail),), "x", told)
+    schedule.start()
+    await asyncio.wait_for(enough.wait(), 5)
+    schedule.end()
+    assert told.events[0].text == "job 'first' failed and will run again in 0 s: Error: disk I/O error"
