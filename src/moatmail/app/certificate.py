@@ -71,12 +71,12 @@ class CertificateFiles:
             raise ConfigError(f"{error.filename}: the certificate cannot be read ({error.strerror}); check tls.certificate and tls.key") from None
 
     def _look(self) -> _Stamp:
-        """Give what changes when a file is written or replaced; a missing one has none."""
+        """Give what changes when a file is written, replaced or gets other rights; a missing one has none."""
         stamp = []
         for path in (self._files.certificate, self._files.key):
             try:
                 found = path.stat()
             except OSError:
                 continue
-            stamp.append((found.st_ino, found.st_mtime_ns, found.st_size))
+            stamp.append((found.st_ino, found.st_ctime_ns, found.st_size))
         return tuple(stamp)

@@ -88,3 +88,20 @@ def test_twice_a_day_the_same_files_give_new_ticket_keys(files: Authority) -> No
 def test_no_certificate_at_the_start_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot be read \(No such file or directory\); check tls.certificate and tls.key"):
         CertificateFiles(TLS(tmp_path / "a", tmp_path / "b"), Hand(), Told())
+
+
+def test_files_that_get_their_rights_later_are_taken_then(files: Authority) -> None:
+    told = Told()
+    served = CertificateFiles(TLS(files.certificate, files.key), Hand(), told)
+    before = served.served.context
+    aside = files.key.with_name("aside")
+    # A renewal whose key we may not read yet: root may read everything, so a folder stands in its place.
+    files.key.rename(aside)
+    files.key.mkdir()
+    assert not served.follow()
+    files.key.rmdir()
+    aside.rename(files.key)
+    assert served.follow()
+    files.key.chmod(0o640)
+    assert served.follow(), "new rights are a change: they may be what was missing"
+    assert served.served.context is not before
