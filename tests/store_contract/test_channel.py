@@ -12,6 +12,7 @@ import pytest
 
 from moatmail.core.errors import NotFoundError
 from moatmail.core.limits import store as limits
+from moatmail.store import frames
 from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.channel import SOCKET, ChannelServer, ChannelStore, bind_in, role_of_peer
@@ -132,4 +133,36 @@ async def test_many_openings_of_accounts_in_a_minute_raise_the_alarm_once(folder
     clock.time += 61
     server.judge("access", o.OpenAccount(1, "imap", NOW))
     assert len(ear.events) == 1
+    await store.close()
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_not_asked_for_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "UNANSWERED", 50_000)
+    ear, clock = Ear(), StandingClock()
+    store = LocalStore(Writer(folder, GlassVault(), clock, ear))
+    server = ChannelServer(store, lambda _pid: "mx", clock, ear)
+    await server.start(bind_in(folder / "run", SOCKET, socket.SOCK_STREAM))
+    answered = 0
+    real = store.answer
+
+    def answer(query: q.Query[object]) -> object:
+        nonlocal answered
+        answered += 1
+        return real(query)
+
+    monkeypatch.setattr(store, "answer", answer)
+    question = frames.pack(1, frames.ASK, q.LookupAddresses("example.test", tuple(f"nobody{number}" for number in range(500))))
+    reader, writer = await asyncio.open_unix_connection(str(folder / "run" / SOCKET), limit=1000)
+    for _ in range(2000):
+        writer.write(question)
+    # As long as something moves, the peer is served; then it has to read.
+    before = -1
+    while before != answered:
+        before = answered
+        await asyncio.sleep(0.1)
+    assert answered < 1000
+    while answered < 2000:
+        await asyncio.wait_for(reader.read(100_000), 5)
+    writer.close()
+    await server.close()
     await store.close()

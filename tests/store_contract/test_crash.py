@@ -18,11 +18,13 @@ from moatmail.core.limits import store as limits
 from moatmail.store import migrate
 from moatmail.store import operations as o
 from moatmail.store import queries as q
+from moatmail.store.apply import table
+from moatmail.store.apply.work import Work
 from moatmail.store.channel import ChannelStore
 from moatmail.store.local import LocalStore
 from moatmail.store.sqlite import Database, DatabaseError
 from moatmail.store.writer import Asked, Outcome, Writer
-from tests.store_contract.given import NOW, Ear, GlassVault, House, StandingClock, arrival, box, change, house
+from tests.store_contract.given import NOW, Ear, GlassVault, House, StandingClock, arrival, box, change, house, new_id
 
 ROUNDS = 20
 SENDERS = 8
@@ -338,4 +340,25 @@ def test_a_transaction_that_a_full_disk_ended_fails_the_whole_batch(folder: Path
     assert hints is None
     assert all(isinstance(outcome, Outcome) for outcome in outcomes)
     assert issubclass(DatabaseError, Exception)
+    writer.close()
+
+
+def test_a_batch_that_was_lost_leaves_no_decision_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    real = table.apply
+
+    def burst(work: Work, operation: o.Operation[object]) -> object:
+        if isinstance(operation, o.Accept):
+            return real(work, operation)
+        writer.db.rollback()
+        raise _driver_error("database or disk is full")
+
+    monkeypatch.setattr("moatmail.store.apply.table.apply", burst)
+    taken = o.Accept((), decision=o.Decision(new_id(), NOW, {}, b"", 1, "accept"))
+    writer.run([Asked(taken, "mx"), Asked(o.Journal(NOW, "a", "b"), "cli")])
+    writer.work_beside()
+    assert writer.decisions() == 0
+    writer.run([Asked(taken, "mx")])
+    writer.work_beside()
+    assert writer.decisions() == 1
     writer.close()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 from moatmail.core.errors import NotPermittedError, StoreUnavailableError
 from moatmail.store import operations as o
 from moatmail.store import queries as q
-from moatmail.store.channel import ChannelServer, ChannelStore
+from moatmail.store.channel import SOCKET, ChannelServer, ChannelStore, bind_in
 from moatmail.store.frames import ASKED
 from moatmail.store.local import LocalStore
 from moatmail.store.permissions import TABLE, may
 from moatmail.store.writer import Writer
-from tests.store_contract.given import NOW, Ear, GlassVault, StandingClock
+from tests.store_contract.given import NOW, Ear, GlassVault, StandingClock, change, house
 
 NAMES = {kind.__name__ for kind in ASKED} | {"GetQueuePrivateKey"}
 
@@ -109,4 +110,35 @@ async def test_a_process_without_a_role_gets_no_answer(start_server: Callable[[s
     store = ChannelStore(folder / "run")
     with pytest.raises(StoreUnavailableError):
         await store.read(q.GetSettings())
+    await store.close()
+
+
+async def test_the_journal_says_who_asked_and_when_whatever_the_asker_says(start_server: Callable[[str], int], folder: Path) -> None:
+    start_server("access+cli")
+    store = ChannelStore(folder / "run")
+    alice = await house(store)
+    await store.write(o.OpenAccount(alice.account, "imap", at=0.0))
+    await store.write(o.Journal(0.0, "supervisor", "all is well"))
+    journal = await store.read(q.ListJournal())
+    assert [(row.at, row.who, row.what) for row in journal] == [
+        (NOW, "access+cli", "all is well"),
+        (NOW, "access+cli", f"opened account {alice.account}: imap"),
+    ]
+    await store.close()
+
+
+@pytest.mark.parametrize(("role", "wanted"), [("mx", ""), ("back", '"secret"'), ("cli", '"secret"')])
+async def test_a_secret_setting_is_told_to_those_who_need_it(role: str, wanted: str, folder: Path) -> None:
+    ear, clock = Ear(), StandingClock()
+    store = LocalStore(Writer(folder, GlassVault(), clock, ear))
+    await store.write(change(o.SetSetting("delivery.smart_host_password", '"secret"'), o.SetSetting("smtp.max_errors", "7")))
+    server = ChannelServer(store, lambda _pid: role, clock, ear)
+    await server.start(bind_in(folder / "run", SOCKET, socket.SOCK_STREAM))
+    other = ChannelStore(folder / "run")
+    answer = await other.read(q.GetSettings())
+    assert answer.values.get("delivery.smart_host_password", "") == wanted
+    assert answer.values["smtp.max_errors"] == "7"
+    assert answer.version == (await store.read(q.GetSettings())).version
+    await other.close()
+    await server.close()
     await store.close()

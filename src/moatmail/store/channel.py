@@ -27,8 +27,8 @@ from moatmail.store import frames, migrate
 from moatmail.store.answer import answer
 from moatmail.store.local import LocalStore
 from moatmail.store.operations import Journal, OpenAccount, Operation
-from moatmail.store.permissions import may
-from moatmail.store.queries import GetDatabaseKey, Query
+from moatmail.store.permissions import may, told
+from moatmail.store.queries import GetDatabaseKey, Query, SettingsAnswer
 from moatmail.store.sqlite import Database, DatabaseError, Use, open_database, translate
 
 R = TypeVar("R")
@@ -165,6 +165,7 @@ class _Peer(asyncio.Protocol):
         self._unpacker = frames.Unpacker()
         self._role = ""
         self._octets = 0
+        self._unread = False
         self._paused = False
         self._transport: asyncio.Transport | None = None
 
@@ -197,7 +198,8 @@ class _Peer(asyncio.Protocol):
         try:
             self._server.judge(self._role, asked)
             if isinstance(asked, Query):
-                self._answer(frame.number, self._server.store.answer(asked))
+                found = self._server.store.answer(asked)
+                self._answer(frame.number, told(self._role, found) if isinstance(found, SettingsAnswer) else found)
                 return
         except MoatmailError as error:
             self._fail(frame.number, error)
@@ -214,16 +216,29 @@ class _Peer(asyncio.Protocol):
         else:
             self._fail(number, error if isinstance(error, MoatmailError) else StoreUnavailableError(repr(error)))
 
+    def pause_writing(self) -> None:
+        self._unread = True
+        self._mind()
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._mind()
+
     def _hold(self, octets: int) -> None:
-        """Stop reading from a peer that asks faster than the disk answers: its requests are memory of ours."""
         self._octets += octets
+        self._mind()
+
+    def _mind(self) -> None:
+        """Stop reading from a peer that asks faster than the disk answers, or does not read its answers: both are memory of ours."""
         if self._transport is None:
             return
-        if not self._paused and self._octets > limits.UNANSWERED:
-            self._paused = True
+        too_much = self._unread or self._octets > (limits.UNANSWERED // 2 if self._paused else limits.UNANSWERED)
+        if too_much == self._paused:
+            return
+        self._paused = too_much
+        if too_much:
             self._transport.pause_reading()
-        elif self._paused and self._octets <= limits.UNANSWERED // 2:
-            self._paused = False
+        else:
             self._transport.resume_reading()
 
     def _answer(self, number: int, answer_: object) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from moatmail.core.settings.load import mail_entries
+from moatmail.store.queries import SettingsAnswer
+
 _OWN_STATE: Final = frozenset({"GetSettings", "Journal"})
 _DIRECTORY: Final = frozenset({"LookupAddresses", "ListDomains", "ListAccounts", "ListAliases", "GetSettings", "ListRecorded", "ListJournal", "GetLedger"})
 _READING: Final = frozenset(
@@ -75,6 +78,17 @@ TABLE: Final[dict[str, frozenset[str]]] = {
     "scan": frozenset(),
 }
 """Role -> names of operations and queries it may ask; `GetQueuePrivateKey` stands for GetQueueKeys with `private`."""
+
+
+_SECRET_SETTINGS: Final = frozenset(key for key, entry in mail_entries().items() if entry.secret)
+_KNOWS_SECRETS: Final = frozenset({"back", "web", "cli", "store"})
+
+
+def told(role: str, answer: SettingsAnswer) -> SettingsAnswer:
+    """Give the settings as a role may know them: who meets strangers or readers has no use for our password at a smart host."""
+    if _KNOWS_SECRETS.intersection(role.split("+")):
+        return answer
+    return SettingsAnswer(answer.version, {key: value for key, value in answer.values.items() if key not in _SECRET_SETTINGS})
 
 
 def may(role: str, asked: object) -> bool:

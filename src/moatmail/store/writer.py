@@ -141,8 +141,10 @@ class Writer:
                 return outcomes
             self._close_accounts(now)
         except _BatchLostError as lost:
+            self._effects = Effects()
             return [Outcome(None, lost.error)] * len(batch)
         except DatabaseError as error:
+            self._effects = Effects()
             return self._lost(batch, error)
         return outcomes
 

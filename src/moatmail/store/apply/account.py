@@ -7,10 +7,14 @@ Must never know what the keys open.
 
 from __future__ import annotations
 
+from typing import Final
+
 from moatmail.core.errors import NotFoundError, NotPermittedError
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import Journal, OpenAccount, OpenedKeys
 from moatmail.store.sql import directory, state
+
+_STORE: Final = "store"
 
 
 def open_account(work: Work, operation: OpenAccount) -> OpenedKeys:
@@ -22,14 +26,20 @@ def open_account(work: Work, operation: OpenAccount) -> OpenedKeys:
     if row[0] == "frozen":
         raise NotPermittedError(f"account {operation.account} is frozen")
     opened = work.vault.open_account(operation.account, wrapped)
-    _write(work, operation.at, work.asker or "store", f"opened account {operation.account}: {operation.reason}")
+    _write(work, _asker(work), f"opened account {operation.account}: {operation.reason}")
     return OpenedKeys(opened.private, opened.mailbox_key)
 
 
 def journal(work: Work, operation: Journal) -> None:
-    """Write an entry."""
-    _write(work, operation.at, operation.who, operation.what)
+    """Write an entry; only the store itself may write one about somebody else."""
+    asker = _asker(work)
+    _write(work, operation.who if asker == _STORE else asker, operation.what)
 
 
-def _write(work: Work, at: float, who: str, what: str) -> None:
-    work.db.run(state.ADD_JOURNAL, {"at": at, "who": who, "what": what})
+def _asker(work: Work) -> str:
+    return work.asker or _STORE
+
+
+def _write(work: Work, who: str, what: str) -> None:
+    # Our own clock: a process that was taken over shall not date what it does.
+    work.db.run(state.ADD_JOURNAL, {"at": work.now, "who": who, "what": what})
