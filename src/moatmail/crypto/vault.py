@@ -170,7 +170,7 @@ def read_master_key(path: Path) -> bytes:
         if found.st_mode & 0o077:
             raise ConfigError(f"{path}: the master key is open to others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 600 {path}")
         if found.st_uid not in {os.geteuid(), 0}:
-            raise ConfigError(f"{path}: the master key belongs to user {found.st_uid}, not to us")
+            raise ConfigError(f"{path}: the master key belongs to user {found.st_uid}; run this command as that user")
         key = os.read(descriptor, limits.KEY_SIZE + 1)
     finally:
         os.close(descriptor)

@@ -11,7 +11,8 @@ import click
 
 from moatmail.admin import accounts, settings
 from moatmail.admin.change import Desk
-from moatmail.app.cli.frame import F, at_desk, example, print_done, print_one, print_rows, read_secret, where
+from moatmail.app.cli.frame import F, at_desk, confirmed, example, print_done, print_one, print_rows, read_secret, where
+from moatmail.core.errors import PermanentError
 from moatmail.crypto.password import generate_password
 from moatmail.store.queries import AccountRow
 
@@ -80,8 +81,8 @@ def show(address: str, folder: str | None, *, as_json: bool) -> None:
 @where
 def remove(address: str, folder: str | None, *, yes: bool, as_json: bool) -> None:
     """Remove an account with all its mail; its keys go too, so this cannot be undone."""
-    if not yes:
-        click.confirm(f"Remove {address} with all its mail, for ever?", abort=True, err=True)
+    if not yes and not confirmed(f"Remove {address} with all its mail, for ever?"):
+        raise PermanentError("not confirmed", public="nothing removed; answer y, or give --yes")
     at_desk(folder, lambda desk: accounts.remove(desk, address))
     _tell("removed", address, None, as_json=as_json)
 

@@ -11,6 +11,7 @@ import click
 
 from moatmail.admin import domains
 from moatmail.app.cli.frame import at_desk, example, print_done, print_one, print_rows, where
+from moatmail.core.errors import ConfigError
 from moatmail.store.queries import DomainRow
 
 
@@ -43,6 +44,21 @@ def listing(folder: str | None, *, as_json: bool) -> None:
 def show(name: str, folder: str | None, *, as_json: bool) -> None:
     """Show one domain."""
     print_one(_facts(at_desk(folder, lambda desk: domains.show(desk, name))), as_json=as_json)
+
+
+@domain.command("catch-all", epilog=example("moatmail domain catch-all example.org office@example.org\nmoatmail domain catch-all example.org --none"))
+@click.argument("name")
+@click.argument("address", required=False)
+@click.option("--none", "nobody", is_flag=True, help="Refuse mail for addresses that do not exist.")
+@where
+def catch_all(name: str, address: str | None, folder: str | None, *, nobody: bool, as_json: bool) -> None:
+    """Say who gets mail for addresses that do not exist."""
+    if (address is None) != nobody:
+        raise ConfigError("give an ADDRESS or --none, one of them; see `moatmail domain catch-all --help`")
+    at_desk(folder, lambda desk: domains.set_catch_all(desk, name, address))
+    print_done(
+        f"{name}: mail for unknown addresses {f'goes to {address}' if address else 'is refused'}", {"domain": name, "catch_all": address}, as_json=as_json
+    )
 
 
 @domain.command("remove", epilog=example("moatmail domain remove example.org"))

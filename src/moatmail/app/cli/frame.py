@@ -8,9 +8,10 @@ Must never know what a command does.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
+import pwd
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from importlib import import_module
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONFIG: Final = "moatmail.toml"
 DIR_VARIABLE: Final = "MOATMAIL_DIR"
 TRIAL_FOLDER: Final = "moatmail-try"
+_ROOT: Final = 0
 
 
 class Commands(click.Group):
@@ -75,19 +77,44 @@ def find_config(folder: str | None, *, option: str = "--dir DIR") -> Path:
     named = folder or os.environ.get(DIR_VARIABLE)
     if named:
         path = Path(named) / CONFIG
-        if not path.is_file():
+        if _there(path) is None:
             source = "--dir" if folder else DIR_VARIABLE
             raise ConfigError(f"{path}: no such file; let {source} name a folder that holds {CONFIG}")
         return path
     for path in (Path(CONFIG), Path(TRIAL_FOLDER, CONFIG)):
-        if path.is_file():
-            return path
+        owner = _there(path)
+        if owner is None:
+            continue
+        if owner not in {os.geteuid(), _ROOT}:
+            # Whoever may write here could send our passwords to a server of his.
+            raise ConfigError(f"./{path} belongs to another user; if it is the one you mean, say so with {option}")
+        return path
     raise ConfigError(f"no server found: neither ./{CONFIG} nor ./{TRIAL_FOLDER}; give {option}, or start one with `moatmail try`")
+
+
+def _there(path: Path) -> int | None:
+    """Give the owner of a file, or None where there is none; what may not be looked at is told by who reads it."""
+    try:
+        found = path.stat()
+    except PermissionError:
+        return os.geteuid()
+    except OSError:
+        return None
+    return found.st_uid if stat.S_ISREG(found.st_mode) else None
 
 
 def find_start(folder: str | None) -> Start:
     """Load the settings of the server that `find_config` finds. Raises ConfigError."""
     return load_start(find_config(folder))
+
+
+def actor() -> str:
+    """Name the person at the command line for the record of changes: as the system knows the user, whatever the environment says."""
+    user = os.getuid()
+    try:
+        return f"cli:{pwd.getpwuid(user).pw_name}"
+    except KeyError:  # a container's user has a number only
+        return f"cli:{user}"
 
 
 def at_desk(folder: str | None, work: Callable[[Desk], Awaitable[T]]) -> T:
@@ -96,7 +123,7 @@ def at_desk(folder: str | None, work: Callable[[Desk], Awaitable[T]]) -> T:
     from moatmail.app.access import open_desk  # noqa: PLC0415 - the store's room is heavy
 
     async def visit() -> T:
-        async with open_desk(start, f"cli:{getpass.getuser()}") as desk:
+        async with open_desk(start, actor()) as desk:
             return await work(desk)
 
     return asyncio.run(visit())
@@ -148,6 +175,15 @@ def complain(lines: Iterable[str]) -> None:
     """Print each line to stderr as ours: what happened; what to do."""
     for line in lines:
         click.echo(f"moatmail: {line}", err=True)
+
+
+def confirmed(question: str) -> bool:
+    """Ask for a yes; where nobody answers it is a no."""
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False
 
 
 # ---------------------------------------------------------------- secrets

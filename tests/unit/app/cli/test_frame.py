@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +34,16 @@ LEAVES = list(leaves(root))
 
 def test_the_promised_commands_are_there() -> None:
     kinds = {(kind, verb) for kind in ("domain", "account", "alias") for verb in ("add", "list", "show", "remove")}
-    others = {("account", "password"), ("settings", "show"), ("settings", "set"), ("demo", "crash"), ("try",), ("serve",), ("check-config",)}
+    others = {
+        ("domain", "catch-all"),
+        ("account", "password"),
+        ("settings", "show"),
+        ("settings", "set"),
+        ("demo", "crash"),
+        ("try",),
+        ("serve",),
+        ("check-config",),
+    }
     assert set(LEAVES) == kinds | others
 
 
@@ -132,6 +144,44 @@ def test_no_server_anywhere_is_one_line_with_a_remedy(nowhere: Path, capsys: pyt
 def test_a_named_folder_without_settings_is_one_line(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["account", "list", "--dir", "x"]) == CANNOT
     assert capsys.readouterr().err == "moatmail: x/moatmail.toml: no such file; let --dir name a folder that holds moatmail.toml\n"
+
+
+def test_a_named_folder_that_may_not_be_looked_into_is_left_to_who_reads_the_file(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", refuse)
+        found = frame.find_config("x")
+    assert found == Path("x/moatmail.toml")
+
+
+def test_settings_that_somebody_else_put_into_the_current_folder_are_not_followed(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config_in(nowhere)
+    monkeypatch.setattr(os, "geteuid", lambda: nowhere.stat().st_uid + 4242)
+    monkeypatch.setattr(frame, "_ROOT", -1)
+    assert run(["account", "list"]) == CANNOT
+    assert capsys.readouterr().err == "moatmail: ./moatmail.toml belongs to another user; if it is the one you mean, say so with --dir DIR\n"
+    assert frame.find_config(".") == Path("moatmail.toml")
+
+
+def test_the_record_names_the_user_whom_the_system_knows_not_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "somebody-else")
+    assert frame.actor() == f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 3_999_999)
+    assert frame.actor() == "cli:3999999"
+
+
+def test_a_removal_that_nobody_confirms_says_how(nowhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert run(["account", "remove", "a@example.org"]) == REFUSED
+    assert capsys.readouterr().err.splitlines()[-1] == "moatmail: nothing removed; answer y, or give --yes"
 
 
 def test_check_config_tells_every_mistake(nowhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
