@@ -31,6 +31,7 @@ class Finding:
     """One fact a stage found: `name` a dotted word, `weight` in points, `evidence` short texts that show why.
 
     `recipient` limits it to one recipient; `temporary` says that the stage could not run (a check that cannot run is not a result).
+    `facts` is the stage's typed result for later stages and for the trace fields (`mailauth.spf.check.SPFResult` ...); it is not kept.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Finding:
     evidence: Mapping[str, str] = field(default_factory=dict)
     recipient: Address | None = None
     temporary: bool = False
+    facts: object = field(default=None, compare=False, repr=False)
+
+    @property
+    def stage(self) -> str:
+        """Give the name of the stage that found it: the first word of `name`."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from ipaddress import ip_address
 from typing import Any, get_args, get_origin, get_type_hints
 
+from moatmail.core.address import AddressError, parse_mailbox
+
 Check = Callable[[Any], str]
 """Gives what is wrong with a value of the right type, in a few words, or the empty text."""
 
@@ -129,3 +131,25 @@ def is_host_port(value: str) -> str:
     if not wrong and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536:
         return ""
     return "must be host:port, such as relay.example.org:587"
+
+
+def is_mailbox(value: str) -> str:
+    """Admit a mail address, or the empty text."""
+    if not value:
+        return ""
+    try:
+        parse_mailbox(value.encode(), utf8=True)
+    except AddressError:
+        return "must be a mail address, such as reports@example.org"
+    return ""
+
+
+def are_overrides(value: tuple[str, ...]) -> str:
+    """Admit a list of ``domain=policy``, policies by the words of RFC 9989 §4.7; a domain once."""
+    domains = []
+    for one in value:
+        domain, _, policy = one.partition("=")
+        if is_hostname(domain) or policy not in {"none", "quarantine", "reject"}:
+            return "must be domain=none, domain=quarantine or domain=reject"
+        domains.append(domain.lower())
+    return "" if len(set(domains)) == len(domains) else "names a domain twice"

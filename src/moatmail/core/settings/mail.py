@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from moatmail.core.settings.field import between, group, is_host_port, not_empty, one_of, setting
+from moatmail.core.settings.field import are_overrides, between, group, is_host_port, is_mailbox, not_empty, one_of, setting
 
 MIB: Final = 1024 * 1024
 
@@ -60,6 +60,44 @@ class Policy:
     """How mail is judged."""
 
     max_received: int = setting(100, "Received fields before a message is taken for a loop (RFC 5321 §6.3).", check=between(30, 1000))
+    deferring_stages: tuple[str, ...] = setting(
+        ("loop", "form", "user_filter"),
+        "Stages without which nothing is accepted: when one of them cannot run the message is put off (451). All others then leave a mark, and it passes.",
+    )
+    dmarc_failed: str = setting(
+        "junk",
+        "What a message meets whose author's domain asks for quarantine or reject and DMARC fails: mark (delivered with the result in"
+        " Authentication-Results), junk, or reject (550 5.7.26, only where the domain asks for reject). RFC 9989 §7.4 advises not to reject on this alone.",
+        check=one_of("mark", "junk", "reject"),
+    )
+    dmarc_overrides: tuple[str, ...] = setting(
+        (), "Author domains with a policy of ours instead of theirs, each as domain=none, domain=quarantine or domain=reject.", check=are_overrides
+    )
+    arc_sealers: tuple[str, ...] = setting(
+        (), "Domains whose ARC seal we believe: mail that passed DMARC there and fails here is not held against its author (RFC 8617 §7.2.1)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How mail is signed on its way out."""
+
+    unlisted: str = setting(
+        "refuse",
+        "Mail of our users whose author domain has no signing key: refuse it at submission (550 5.7.20), or send it unsigned with a mark in the log.",
+        check=one_of("refuse", "send"),
+    )
+    arc: bool = setting(default=False, about="Seal mail that is forwarded, so that the next server may learn what we found (RFC 8617).")
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Reports about mail in our name and in others'."""
+
+    address: str = setting("", "Where reports about our domains come in; they are read and kept as rows. Empty: none are read.", check=is_mailbox)
+    send: bool = setting(default=True, about="Send DMARC aggregate reports, once a day, to domains that ask for them (RFC 9990).")
+    organization: str = setting("", "Who we are in reports; empty: our host name.")
+    contact: str = setting("", "Whom to ask about a report of ours; empty: postmaster at our host name.", check=is_mailbox)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +144,5 @@ class Mail:
     policy: Policy = group(Policy, "How mail is judged.")
     store: Store = group(Store, "How mail is kept.")
     delivery: Delivery = group(Delivery, "Mail going out.")
+    signing: Signing = group(Signing, "How mail is signed on its way out.")
+    reports: Reports = group(Reports, "Reports about mail.")
