@@ -29,11 +29,14 @@ from moatmail.endpoints.gate import SMTP_REFUSAL, Gate
 from moatmail.endpoints.smtp import Door, SMTPSession
 from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
-from moatmail.intake.takeover import Ports, QueueKey
+from moatmail.intake.takeover import Ports
 from moatmail.mailbox.keep_everything import KeepEverything
 from moatmail.mailbox.prefix import Prefix
+from moatmail.mailqueue.queue_key import QueueKey
 from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
+from moatmail.net.resolver_cache import CachingResolver
+from moatmail.net.resolver_table import TableResolver, Zone
 from moatmail.net.tls import Certificate, CertificateSet
 from moatmail.policy.stage import Tools
 from moatmail.store.content import ContentFiles
@@ -101,7 +104,7 @@ class Indoors:
             name=name,
             hostname="mx.example.test",
             intake=intake,
-            new_content=self.ports.new_content,
+            new_content=self.ports.new_watched_content if name == "mx" else self.ports.new_content,
             clock=self.clock,
             events=self.ear,
             settings=lambda: self.settings,
@@ -171,15 +174,27 @@ async def _template() -> Path:
 
 
 @contextlib.asynccontextmanager
-async def indoors(folder: Path) -> AsyncIterator[Indoors]:
-    """Run the house in an empty `folder` for the block: example.test with ann and bob, an alias team -> ann, bob."""
+async def indoors(folder: Path, zone: Zone | None = None) -> AsyncIterator[Indoors]:
+    """Run the house in an empty `folder` for the block: example.test with ann and bob, an alias team -> ann, bob; the DNS knows `zone` alone."""
     shutil.copytree(await _template(), folder, dirs_exist_ok=True)
     data = folder / "mail"
     clock, ear = StandingClock(), Ear()
     store = LocalStore(Writer(data, Vault(MASTER_KEY), clock, ear))
     desk = Desk(store, clock, "test", "test")
     settings = Mail()
-    ports = Ports(store, ContentFiles(data), clock, ear, Tools(KeepEverything()), "mx.example.test", QueueKey(store), lambda: settings)
+    zone = {} if zone is None else zone
+    resolver = CachingResolver(TableResolver(zone), clock)
+    ports = Ports(
+        store,
+        ContentFiles(data),
+        clock,
+        ear,
+        Tools(KeepEverything(), resolver, "mx.example.test"),
+        resolver,
+        "mx.example.test",
+        QueueKey(store),
+        lambda: settings,
+    )
     house = Indoors(folder, store, desk, ports, Login(store, clock), ear, clock, settings)
     house.ca = folder / "ca.pem"
     try:

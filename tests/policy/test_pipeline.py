@@ -11,10 +11,11 @@ from moatmail.core.envelope import Envelope
 from moatmail.core.transaction import Session, Transaction
 from moatmail.core.verdict import Finding
 from moatmail.mailbox.keep_everything import KeepEverything
+from moatmail.net.resolver_table import TableResolver
 from moatmail.policy import order, pipeline
 from moatmail.policy.stage import Group, Order, Phase, Stage, Tools
 
-TOOLS = Tools(KeepEverything())
+TOOLS = Tools(KeepEverything(), TableResolver({}))
 
 
 def transaction() -> Transaction:

@@ -39,10 +39,11 @@ from moatmail.endpoints.smtp import Door as SMTPDoor
 from moatmail.endpoints.smtp import SMTPSession
 from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
-from moatmail.intake.takeover import Ports, QueueKey
+from moatmail.intake.takeover import Ports
 from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.keep_everything import KeepEverything
 from moatmail.mailbox.opened import OpenAccounts
+from moatmail.mailqueue.queue_key import QueueKey
 from moatmail.monitor.log import Log
 from moatmail.net import port
 from moatmail.net.connector import TCPConnector
@@ -192,6 +193,7 @@ class FrontRole:
         self._serial = os.urandom(4).hex()
         self._count = 0
         self._queue_key = QueueKey(common.store)
+        self._resolver = _resolver(common.start)
         self._doors: dict[str, SMTPDoor | IMAPDoor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         common.settings.on_change(self._furnish)
@@ -265,7 +267,7 @@ class FrontRole:
     def mx(self, name: str) -> SMTPDoor:
         """Make the door of strangers."""
         ports = self._intake_ports()
-        return self._smtp(name, Receiver(ports), ports)
+        return replace(self._smtp(name, Receiver(ports), ports), new_content=ports.new_watched_content)
 
     def submission(self, name: str) -> SMTPDoor:
         """Make a door where our users hand in mail."""
@@ -320,7 +322,8 @@ class FrontRole:
             files=ContentFiles(common.start.folders.data),
             clock=SystemClock(),
             events=common.events,
-            tools=Tools(KeepEverything(), common.settings().policy.max_received),
+            tools=Tools(KeepEverything(), self._resolver, common.start.node.hostname, common.settings().policy.max_received),
+            resolver=self._resolver,
             hostname=common.start.node.hostname,
             queue_key=self._queue_key,
             settings=common.settings,

@@ -38,6 +38,11 @@ class Snapshot:
         """Give the settings as last read."""
         return self._mail
 
+    @property
+    def version(self) -> int:
+        """Give the number of the change after which they were read."""
+        return self._version
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Have `listener` called after every change."""
         self._listeners.append(listener)

@@ -74,6 +74,10 @@ class Content(Protocol):
     def structure(self) -> Any:  # noqa: ANN401 - the type lives one floor up, in `message`
         """Give the structure found while the octets came in."""
 
+    @property
+    def signed(self) -> Any:  # noqa: ANN401 - the type lives two floors up, in `mailauth`
+        """Give what is signed in the message, its body hashed (`mailauth.signed.SignedMessage`)."""
+
     def body(self) -> Iterator[bytes]:
         """Give the body's octets in pieces."""
 

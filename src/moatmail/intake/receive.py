@@ -7,9 +7,8 @@ Must never know SMTP's syntax or the socket.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Recipient
 from moatmail.core.errors import TemporaryError
 from moatmail.core.events import Event
@@ -61,8 +60,10 @@ class Receiver:
 
     async def end(self, transaction: Transaction, resolutions: Resolutions, incoming: Incoming) -> Reply:
         """Answer the end of the content: run the filter, compose the verdict, take the message over or refuse it."""
-        transaction = await pipeline.run(order.RECEIVE, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
-        decided = verdict.compose(transaction, settings_of)
+        lookups = self.ports.resolver.for_message()
+        tools = replace(self.ports.tools, resolver=lookups)
+        transaction = await pipeline.run(order.RECEIVE, Phase.DATA, transaction.evolve(content=incoming), tools)
+        decided = verdict.compose(transaction, settings_of(self.ports))
         if not decided.accepted:
             return refused(self.ports, transaction, decided)
         return await take_over(self.ports, transaction, decided, resolutions, incoming)
@@ -83,10 +84,7 @@ def judge(resolution: Resolution, size: int) -> Reply:
     return _WELCOME if any(has_room(account, size) for account in active) else _FULL
 
 
-def settings_of(recipient: Address) -> verdict.Settings:
-    """Give the verdict settings of a recipient's domain; per-domain ones come with the filter's issues."""
-    del recipient
-    return _DEFAULTS
-
-
-_DEFAULTS = verdict.Settings()
+def settings_of(ports: Ports) -> verdict.SettingsOf:
+    """Give the verdict settings of recipients; per-domain ones come with the filter's issues."""
+    settings = verdict.Settings.of(ports.settings().policy)
+    return lambda _recipient: settings

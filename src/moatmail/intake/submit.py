@@ -75,7 +75,7 @@ class Submitter:
         if identity is None:
             return _LOGIN_FIRST
         transaction = await pipeline.run(order.SUBMIT, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
-        decided = verdict.compose(transaction, settings_of)
+        decided = verdict.compose(transaction, settings_of(self.ports))
         if not decided.accepted:
             return refused(self.ports, transaction, decided)
         header = incoming.structure.header

@@ -15,6 +15,7 @@ from moatmail.core.errors import MoatmailError, OverQuotaError, StorageFullError
 from moatmail.core.events import Event
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
+from moatmail.core.ports.resolver import Lookups
 from moatmail.core.settings.mail import Mail
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
@@ -25,26 +26,12 @@ from moatmail.intake.placement import Resolutions
 from moatmail.mailbox import messages
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailqueue import spool
+from moatmail.mailqueue.queue_key import QueueKey
 from moatmail.message import trace
 from moatmail.policy.stage import Tools
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
 from moatmail.store.operations import Accept, NewSpool
-from moatmail.store.queries import GetQueueKeys
-
-
-class QueueKey:
-    """The public half of the queue, asked once and kept."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._public: bytes | None = None
-
-    async def get(self) -> bytes:
-        """Give the public half; raises StoreUnavailableError."""
-        if self._public is None:
-            self._public = (await self._store.read(GetQueueKeys())).public
-        return self._public
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +43,7 @@ class Ports:
     clock: Clock
     events: EventSink
     tools: Tools
+    resolver: Lookups
     hostname: str
     queue_key: QueueKey
     settings: Callable[[], Mail]
@@ -63,6 +51,10 @@ class Ports:
     def new_content(self) -> Incoming:
         """Begin a content under a fresh id."""
         return Incoming(new_id(int(self.clock.now() * 1000)), self.files)
+
+    def new_watched_content(self) -> Incoming:
+        """Begin a stranger's content: its signatures will be verified."""
+        return Incoming(new_id(int(self.clock.now() * 1000)), self.files, watched=True)
 
 
 async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> Reply:

@@ -13,6 +13,8 @@ from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits.mailbox import INLINE_MAX, MEMORY_MAX
 from moatmail.core.limits.message import HEADER_MAX
 from moatmail.crypto.content_seal import ContentOpener, ContentSealer, seal_content
+from moatmail.mailauth.signed import SignedMessage
+from moatmail.message.header import Header
 from moatmail.message.structure import Structure, StructureParser
 from moatmail.store.content import ContentFiles, ContentWriter
 from moatmail.store.operations import NewContent
@@ -25,8 +27,11 @@ class HeaderTooLargeError(ValueError):
 class Incoming:
     """One content on its way in; a `core.transaction.Content` once `finish` was called."""
 
-    def __init__(self, content_id: bytes, files: ContentFiles) -> None:
+    def __init__(self, content_id: bytes, files: ContentFiles, *, watched: bool = False) -> None:
+        """Begin; `watched` content is a stranger's: what its signatures cover is hashed while it comes, as a spilled body is not read again."""
         self.id = content_id
+        self._watched = watched
+        self._signed: SignedMessage | None = None
         self.size = 0
         self._files = files
         self._parser = StructureParser()
@@ -58,11 +63,15 @@ class Incoming:
         self._parts = [whole[:head]]
         self._sealer = ContentSealer(self.id)
         self._file = self._files.create(self.id)
+        if self._watched:
+            self._signed = SignedMessage(Header(self._parts[0]))
         self._spill(whole[head:])
 
     def _spill(self, data: bytes) -> None:
         if self._sealer is None or self._file is None:
             raise SealBrokenError("content is spilled before its file is open")
+        if self._signed is not None and self._signed.needs_body:
+            self._signed.feed(data)
         # What reaches the file is sealed: a fresh key, never written anywhere unless the message is accepted.
         if sealed := self._sealer.body(data):
             self._file.write(sealed)
@@ -97,6 +106,16 @@ class Incoming:
         if self._sealer is None and len(self._parts) != 1:
             self._parts = [b"".join(self._parts)]
         return self._parts[0][: self._body_start]
+
+    @property
+    def signed(self) -> SignedMessage:
+        """Give what is signed, with the hashes of the body; only after `finish`, and of watched content."""
+        if self._signed is None:
+            self._signed = SignedMessage(self.structure.header)
+            if self._signed.needs_body:
+                for piece in self.body():
+                    self._signed.feed(piece)
+        return self._signed
 
     def body(self) -> Iterator[bytes]:
         """Give the body in pieces; a spilled one only after it was sealed."""

@@ -7,12 +7,13 @@ Must never know replies or dispositions: a stage finds, `policy/verdict` decides
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from moatmail.core.limits.policy import RECEIVED_MAX
+from moatmail.core.limits.policy import EVIDENCE_MAX, RECEIVED_MAX
 from moatmail.core.ports.filter import Filter
+from moatmail.core.ports.resolver import Resolver
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Finding
 
@@ -32,9 +33,18 @@ class Tools:
     """What stages may use: ports and numbers, never rooms that act."""
 
     filter: Filter
+    resolver: Resolver
+    hostname: str = "localhost"
     received_max: int = RECEIVED_MAX
 
 
 Stage = Callable[[Transaction, Tools], Awaitable[tuple[Finding, ...]]]
 Group = tuple[Stage, ...]
 Order = dict[Phase, tuple[Group, ...]]
+
+
+def shown(**facts: object) -> Mapping[str, str]:
+    """Give facts as evidence: each as a short text, those that say nothing left out; lists joined by commas."""
+    told = {name: fact for name, fact in facts.items() if fact is not None and fact is not False}
+    texts = {name: ", ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact) for name, fact in told.items()}
+    return {name: text[:EVIDENCE_MAX] for name, text in texts.items() if text}

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that decides: findings in, one reply and a disposition per recipient out. Pure.
 
-Obeys RFC 5321 §4.2.5 (one reply after the data), §6.1 (what was taken over is delivered or told, so nothing rejects after the 250).
+Obeys RFC 5321 §4.2.5 (one reply after the data), §6.1 (what was taken over is delivered or told, so nothing rejects after the 250),
+RFC 9989 §7.4 (what a receiver makes of a failing author domain is its own policy), RFC 8617 §7.2.1 (trusted sealers).
 Must never know how a finding was made. Nothing else builds a `Verdict` (tested).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from moatmail.core.address import Address
+from moatmail.core.settings.mail import Policy
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Disposition, Finding, RecipientVerdict, Verdict
@@ -20,11 +22,29 @@ from moatmail.policy.stages.user_filter import PLACED
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a recipient's domain wants: at which score what happens (unused weights cost nothing)."""
+    """What a recipient's domain wants: at which score what happens; which stages must run; what a failing DMARC leads to.
+
+    `dmarc_failed` is "mark", "junk" or "reject"; `dmarc_overrides` maps author domains to "none", "quarantine" or "reject".
+    """
 
     junk_score: float = 6.0
     quarantine_score: float = 12.0
     reject_score: float = 15.0
+    deferring: frozenset[str] = frozenset({"loop", "form", "user_filter"})
+    dmarc_failed: str = "junk"
+    dmarc_overrides: Mapping[str, str] = field(default_factory=dict)
+    arc_sealers: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, policy: Policy) -> Settings:
+        """Give the settings as the administrator wrote them."""
+        overrides = (one.lower().partition("=") for one in policy.dmarc_overrides)
+        return cls(
+            deferring=frozenset(policy.deferring_stages),
+            dmarc_failed=policy.dmarc_failed,
+            dmarc_overrides={domain: wanted for domain, _, wanted in overrides},
+            arc_sealers=frozenset(one.lower() for one in policy.arc_sealers),
+        )
 
 
 SettingsOf = Callable[[Address], Settings]
@@ -35,9 +55,15 @@ _REFUSALS: Final[Mapping[str, Reply]] = {
     "loop.delivered_to": Reply.of(554, "5.4.6", "this mailbox was delivered to before: forwarding loop"),
     "form.several_from": Reply.of(550, "5.6.0", "several From fields: a message has one author field (RFC 5322 section 3.6)"),
     "form.no_from": Reply.of(550, "5.6.0", "no From field: a message names its author (RFC 5322 section 3.6)"),
+    "form.no_author": Reply.of(550, "5.6.0", "From holds no address: a message names its author (RFC 5322 section 3.6.2)"),
+    "form.several_author_domains": Reply.of(550, "5.7.1", "From names authors of several domains: nobody can vouch for all of them (RFC 9989 section 11.5)"),
+    "form.malformed_from": Reply.of(550, "5.6.0", "From cannot be read without doubt: write it as Name <name@domain> (RFC 5322 section 3.4)"),
+    "form.several_sender": Reply.of(550, "5.6.0", "several Sender fields: a message has at most one (RFC 5322 section 3.6)"),
+    "form.utf8_author": Reply.of(550, "5.6.7", "an author address beyond ASCII needs SMTPUTF8 (RFC 6531 section 3.4)"),
 }
 """Findings that refuse by themselves, and how; every other finding counts by its weight."""
 
+_FORGED: Final = Reply.of(550, "5.7.26", "DMARC failed, and the author's domain asks to reject such mail (RFC 9989)")
 _SCORED: Final = Reply.of(550, "5.7.1", "message refused by policy")
 _DEFERRED: Final = Reply.of(451, "4.3.0", "a check could not be made, please try again later")
 _ACCEPTED: Final = Reply.of(250, "2.0.0", "message accepted")
@@ -56,15 +82,43 @@ def compose(transaction: Transaction, settings_of: SettingsOf) -> Verdict:
 
 
 def _judge(recipient: Address, findings: Iterable[Finding], settings: Settings) -> RecipientVerdict:
-    """Judge for one recipient: an own refusal first, then what could not be checked, then the score, then the user's filter."""
+    """Judge for one recipient: an own refusal first, then what had to be checked and could not, then policy and score, then the user's filter."""
     mine = [finding for finding in findings if finding.recipient is None or finding.recipient == recipient]
     for finding in mine:
         if finding.name in _REFUSALS:
             return RecipientVerdict(Disposition.REJECT, finding.name, (), _REFUSALS[finding.name])
     for finding in mine:
-        if finding.temporary:
+        # A check that could not be made is no result: it puts the message off, or leaves its mark in the findings and the trace.
+        if finding.temporary and finding.stage in settings.deferring:
             return RecipientVerdict(Disposition.TEMPFAIL, finding.name, (), _DEFERRED)
-    return _by_score(sum(finding.weight for finding in mine), settings) or RecipientVerdict(Disposition.ACCEPT, "", _places(mine))
+    score = _by_score(sum(finding.weight for finding in mine), settings)
+    held = [verdict for verdict in (_by_dmarc(mine, settings), score) if verdict is not None]
+    return max(held, key=_severity) if held else RecipientVerdict(Disposition.ACCEPT, "", _places(mine))
+
+
+def _severity(verdict: RecipientVerdict) -> int:
+    return (Disposition.ACCEPT, Disposition.QUARANTINE, Disposition.REJECT).index(verdict.disposition)
+
+
+def _by_dmarc(findings: Iterable[Finding], settings: Settings) -> RecipientVerdict | None:
+    """Judge an author domain that failed by what it asks for, as far as the administrator follows it (RFC 9989 §7.4)."""
+    failed = next((finding for finding in findings if finding.name == "dmarc.fail"), None)
+    if failed is None or settings.dmarc_failed == "mark":
+        return None
+    author = failed.evidence.get("domain", "")
+    wanted = settings.dmarc_overrides.get(author, failed.evidence.get("disposition", "none"))
+    if wanted == "none" or _is_vouched_for(author, findings, settings):
+        return None
+    if wanted == "reject" and settings.dmarc_failed == "reject":
+        return RecipientVerdict(Disposition.REJECT, failed.name, (), _FORGED)
+    return RecipientVerdict(Disposition.QUARANTINE, failed.name, ("Junk",))
+
+
+def _is_vouched_for(author: str, findings: Iterable[Finding], settings: Settings) -> bool:
+    """Tell whether a chain holds in which DMARC passed for the same author, and everybody since then is trusted (RFC 8617 §7.2.1)."""
+    chain = next((finding.evidence for finding in findings if finding.name == "arc.pass"), {})
+    vouchers = chain.get("vouchers", "")
+    return bool(vouchers) and chain.get("passed_author") == author and settings.arc_sealers.issuperset(vouchers.split(", "))
 
 
 def _by_score(score: float, settings: Settings) -> RecipientVerdict | None:

@@ -14,3 +14,6 @@ RECEIVED_MAX: Final = 100
 
 PHASE_SECONDS: Final = 60.0
 """Deadline of all stages of one phase together; a client waits 600 s after the dot (RFC 5321 §4.5.3.2.6)."""
+
+EVIDENCE_MAX: Final = 500
+"""Characters of one fact of a finding: enough for a list of names or a reason, and no more than a line or two to read at night."""
