@@ -139,7 +139,7 @@ REPORT_TEXT_MAX: Final = 1_024
 """Characters of one text of a report that are kept."""
 
 REPORT_RESULTS_MAX: Final = 100
-"""DKIM results of one record, and its reasons (RFC 9990 §3.1.1.12: at most 100 signatures)."""
+"""DKIM results of one record, and its reasons (RFC 9990 §3.1.3: at most 100 signatures)."""
 
 REPORT_SECONDS_USUAL: Final = 26 * 3600
 """A span that needs no remark: one day, with the hours of a clock change and of late counting (RFC 9990 §3.5.3)."""
@@ -155,3 +155,10 @@ FEEDBACK_OCTETS: Final = 64 * 1024
 
 FEEDBACK_VALUES_MAX: Final = 32
 """Values of a field of a feedback report that may stand several times (RFC 5965 §3.2)."""
+
+# ---- reports of our own ----
+REPORT_HUMAN_MAX: Final = 200
+"""Characters of our own remark on one result (RFC 9990 §3.1.1.12, human_result)."""
+
+REPORT_RECEIVERS_MAX: Final = 20
+"""Domains of ours that one message is reported for; more recipients' domains than that are nobody's everyday mail."""
