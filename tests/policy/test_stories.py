@@ -11,6 +11,7 @@ import pytest
 
 from moatmail.core.address import Address, parse_mailbox
 from moatmail.core.envelope import Envelope, Recipient
+from moatmail.core.settings.mail import Policy
 from moatmail.core.transaction import Session, Transaction
 from moatmail.core.verdict import Finding
 from moatmail.policy.verdict import Settings, compose
@@ -33,7 +34,8 @@ def test_story_ends_as_it_says(path: Path) -> None:
     envelope = Envelope(_address("carol@elsewhere.test"), tuple(Recipient(_address(one)) for one in story["recipients"]))
     findings = tuple(_finding(row) for row in story["findings"])
     transaction = Transaction(Session("1", "mx", "192.0.2.1", 25), envelope, 0.0, findings=findings)
-    verdict = compose(transaction, lambda _recipient: Settings())
+    settings = Settings.of(Policy(**{name: tuple(value) if isinstance(value, list) else value for name, value in story.get("settings", {}).items()}))
+    verdict = compose(transaction, lambda _recipient: settings)
     assert verdict.reply.code == story["expect"]["code"]
     ends = {str(address): [one.disposition.value, list(one.mailboxes)] for address, one in verdict.per_recipient.items()}
     assert ends == story["expect"]["dispositions"]
