@@ -17,3 +17,22 @@ PHASE_SECONDS: Final = 60.0
 
 EVIDENCE_MAX: Final = 500
 """Characters of one fact of a finding: enough for a list of names or a reason, and no more than a line or two to read at night."""
+
+# ---- kept decisions: a stranger's message may not fill the disk with what was found about it ----
+DECISION_RECIPIENTS: Final = 100
+"""Recipients of one kept decision: what RFC 5321 §4.5.3.1.8 asks every server to admit; of those beyond only the number is kept."""
+
+DECISION_FINDINGS: Final = 300
+"""Findings of one kept decision: some forty about the message, and two for each recipient."""
+
+DECISION_EVIDENCE: Final = 24 * 1024
+"""Characters of all evidence together; beyond it every text is cut to the same length, so that none crowds out another."""
+
+DECISION_LOOKUPS: Final = 100
+"""Questions to the DNS of one kept decision."""
+
+DECISION_ANSWERS: Final = 16 * 1024
+"""Characters of all answers together, cut in the same way: a key of 4096 bits has 750."""
+
+DECISION_NAME: Final = 255
+"""Characters of one name: of a fact, a host, a question (RFC 1035 §2.3.4)."""
