@@ -28,13 +28,23 @@ def _finding(row: dict[str, Any]) -> Finding:
     return Finding(row["name"], row.get("weight", 0.0), row.get("evidence", {}), recipient, row.get("temporary", False))
 
 
+def story_transaction(story: dict[str, Any]) -> Transaction:
+    """Give what the story says was found, about a message from carol."""
+    envelope = Envelope(_address("carol@elsewhere.test"), tuple(Recipient(_address(one)) for one in story["recipients"]))
+    findings = tuple(_finding(row) for row in story["findings"])
+    return Transaction(Session("1", "mx", "192.0.2.1", 25), envelope, 0.0, findings=findings)
+
+
+def story_settings(story: dict[str, Any]) -> Settings:
+    """Give the settings of the story, as an administrator would have made them."""
+    wanted: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in story.get("settings", {}).items()}
+    return Settings.of(Policy(**wanted))
+
+
 @pytest.mark.parametrize("path", STORIES, ids=[path.stem for path in STORIES])
 def test_story_ends_as_it_says(path: Path) -> None:
     story = tomllib.loads(path.read_text())
-    envelope = Envelope(_address("carol@elsewhere.test"), tuple(Recipient(_address(one)) for one in story["recipients"]))
-    findings = tuple(_finding(row) for row in story["findings"])
-    transaction = Transaction(Session("1", "mx", "192.0.2.1", 25), envelope, 0.0, findings=findings)
-    settings = Settings.of(Policy(**{name: tuple(value) if isinstance(value, list) else value for name, value in story.get("settings", {}).items()}))
+    transaction, settings = story_transaction(story), story_settings(story)
     verdict = compose(transaction, lambda _recipient: settings)
     assert verdict.reply.code == story["expect"]["code"]
     ends = {str(address): [one.disposition.value, list(one.mailboxes)] for address, one in verdict.per_recipient.items()}

@@ -36,3 +36,6 @@ DECISION_ANSWERS: Final = 16 * 1024
 
 DECISION_NAME: Final = 255
 """Characters of one name: of a fact, a host, a question (RFC 1035 §2.3.4)."""
+
+CHANGES_TRIED: Final = 20_000
+"""Choices looked at for the lightest change of findings that turns a verdict; with weights as varied as ours a few dozen suffice."""
