@@ -20,13 +20,12 @@ from moatmail.app.certificate import CertificateFiles
 from moatmail.app.clock import SystemClock
 from moatmail.app.life import Being, live
 from moatmail.app.random import new_random
+from moatmail.app.resolver import open_resolver
 from moatmail.app.roles import ACCESS, BACK, COMPACT, MX, STORE
 from moatmail.app.schedule import BACK_JOBS, STORE_JOBS, Schedule
 from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
-from moatmail.app.trial_names import ZONE
 from moatmail.core.ports.event_sink import EventSink
-from moatmail.core.ports.resolver import Lookups
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
@@ -49,10 +48,6 @@ from moatmail.net import port
 from moatmail.net.connector import TCPConnector
 from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
-from moatmail.net.questions import Questions
-from moatmail.net.resolver import DnsResolver
-from moatmail.net.resolver_cache import CachingResolver
-from moatmail.net.resolver_table import TableResolver
 from moatmail.policy.stage import Tools
 from moatmail.store import bus, channel
 from moatmail.store.content import ContentFiles
@@ -193,7 +188,7 @@ class FrontRole:
         self._serial = os.urandom(4).hex()
         self._count = 0
         self._queue_key = QueueKey(common.store)
-        self._resolver = _resolver(common.start)
+        self._resolver = open_resolver(common.start.dns)
         self._doors: dict[str, SMTPDoor | IMAPDoor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         common.settings.on_change(self._furnish)
@@ -413,7 +408,7 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
     ports = manager.Ports(
         store=common.store,
         files=ContentFiles(start.folders.data),
-        resolver=_resolver(start),
+        resolver=open_resolver(start.dns),
         connector=TCPConnector(),
         clock=SystemClock(),
         random=new_random(),
@@ -425,16 +420,6 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
     work = manager.Manager(ports)
     woken.append(work)
     return await BackRole(common, work).begin()
-
-
-def _resolver(start: Start) -> Lookups:
-    """Give the process's one resolver: what it learned serves deliveries and the checks of every message."""
-    inner: Questions
-    if start.dns.source == "trial":
-        inner = TableResolver(ZONE)
-    else:
-        inner = DnsResolver(start.dns.servers if start.dns.source == "servers" else (), trusted=start.dns.trusted)
-    return CachingResolver(inner, SystemClock())
 
 
 def process_id() -> str:
