@@ -147,7 +147,7 @@ class ContentOpener:
     Everything that is not exactly this content under this key raises SealBrokenError.
     """
 
-    __slots__ = ("_binding", "_cipher", "_entries", "_offsets", "_opened", "_opened_number", "_source", "body_size", "header_size", "size")
+    __slots__ = ("_binding", "_cipher", "_entries", "_last", "_offsets", "_source", "body_size", "header_size", "size")
 
     def __init__(self, source: bytes | memoryview | Source, content_id: bytes, key: bytes) -> None:
         """Read and check footer and table."""
@@ -160,8 +160,7 @@ class ContentOpener:
         self._entries: tuple[int, ...] = struct.unpack_from(f">{(len(table) - _SIZES.size) // _ENTRY_SIZE}I", table, _SIZES.size)
         self._offsets = self._place_chunks(chunks_end)
         self.size: int = self.header_size + self.body_size
-        self._opened_number = -1
-        self._opened = b""
+        self._last = (-1, b"")  # one value: several threads may read through one opener
 
     def __repr__(self) -> str:
         return f"ContentOpener({self.size} octets)"
@@ -225,8 +224,9 @@ class ContentOpener:
         return (body[-1], *body[:-1])
 
     def _open_chunk(self, number: int) -> bytes:
-        if number == self._opened_number:
-            return self._opened
+        last = self._last
+        if number == last[0]:
+            return last[1]
         entry = self._entries[number]
         # A sealer puts the flag on the highest number: of an empty body that is the header block.
         flags = (_LAST if number == len(self._entries) - 1 else 0) | (_PACKED if entry & 1 else 0)
@@ -240,7 +240,7 @@ class ContentOpener:
             plain = unpack(plain, wanted)
         if len(plain) != wanted:
             raise self._broken(f"chunk {number} has another size than its table says")
-        self._opened_number, self._opened = number, plain
+        self._last = (number, plain)
         return plain
 
     def _read(self, offset: int, length: int) -> bytes:
