@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,9 @@ _CHAIN_VALIDATION: Final = {Result.NONE: b"none", Result.PASS: b"pass", Result.F
 # The next sealer's hash holds our b= as it is folded: in one piece, within RFC 5322 §2.1.1, it survives a relay that folds anew.
 _WHOLE: Final = 990
 _ALLOWED: Final = frozenset((*SIGNED_FIELDS, b"dkim-signature"))
+_ASIDE: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|\((?:[^()\\]|\\.)*+\)')  # a quoted string, a comment
+_VERDICT: Final = re.compile(rb"[ \t]*+arc[ \t]*+=[ \t]*+([a-z]++)(?![^ \t])")
+_RESULTS_SAID: Final = {result.value.encode(): result for result in Result}
 _FORBIDDEN: Final = frozenset((RESULTS_FIELD, MESSAGE_FIELD, SEAL_FIELD, b"authentication-results"))
 
 
@@ -41,6 +45,14 @@ def own_results(message: SignedMessage, authserv_id: bytes) -> bytes:
         if semicolon and name.split(b" ")[0].lower() == authserv_id.lower():
             found.append(results.strip(FOLDING).strip(b";").strip(FOLDING))
     return b"; ".join(found)
+
+
+def own_verdict(results: bytes) -> Result | None:
+    """Give what `own_results` say of the ARC chain; None where they say nothing, or more than one thing."""
+    plain = _ASIDE.sub(b" ", results)
+    # RFC 8601 §2.2: method "=" result begins each statement; the version of a method is not one that we write.
+    said = [match[1] for part in plain.split(b";") if (match := _VERDICT.match(part)) is not None]
+    return _RESULTS_SAID.get(said[0]) if len(said) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,18 +90,26 @@ def entry(queue_public: bytes, content: NewContent, content_key: bytes, envelope
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A claimed entry in clear: its envelope and the key of its content."""
+    """A claimed entry in clear: its envelope, the key of its content, and the signature fields that an earlier attempt made (empty: none)."""
 
     envelope: Envelope
     content_key: bytes
     entry_key: bytes
+    prefix: bytes = b""
 
 
 def open_entry(keys: queue_seal.QueueKeys, claimed: ClaimedSpool) -> Opened:
     """Open a claimed entry; raises SealBrokenError."""
     opened = queue_seal.open_queue_cover(keys, claimed.id, claimed.sealed_key)
-    envelope = SealKey(opened.message_key).open(Purpose.ENVELOPE, 0, claimed.id, claimed.sealed_envelope)
-    return Opened(decode_envelope(envelope), opened.content_key, opened.message_key)
+    key = SealKey(opened.message_key)
+    envelope = key.open(Purpose.ENVELOPE, 0, claimed.id, claimed.sealed_envelope)
+    prefix = key.open(Purpose.PREFIX, 0, claimed.id, claimed.sealed_prefix) if claimed.sealed_prefix else b""
+    return Opened(decode_envelope(envelope), opened.content_key, opened.message_key, prefix)
+
+
+def seal_prefix(entry_key: bytes, spool_id: bytes, prefix: bytes) -> bytes:
+    """Seal the signature fields of an entry under its key, to be kept with it: every attempt sends the same octets."""
+    return SealKey(entry_key).seal(Purpose.PREFIX, 0, spool_id, prefix)
 
 
 def seal_reply(entry_key: bytes, spool_id: bytes, reply: Reply) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from moatmail.core.limits.mailauth import ARC_INSTANCES_MAX
 from moatmail.core.ports.resolver import Resolver
 from moatmail.mailauth.arc import check_arc
-from moatmail.mailauth.arc_seal import Statement, own_results, seal
+from moatmail.mailauth.arc_seal import Statement, own_results, own_verdict, seal
 from moatmail.mailauth.result import Result
 from moatmail.mailauth.sign import SigningError, SigningKey
 from moatmail.mailauth.signed import read_message
@@ -124,3 +124,24 @@ def test_our_results_are_joined_and_foreign_ones_left() -> None:
     )
     assert own_results(read_message(header, []), b"mx.example.org") == b"spf=pass smtp.mailfrom=a; dkim=none"
     assert own_results(read_message(header, []), b"mx2.example.org") == b""
+
+
+@pytest.mark.parametrize(
+    ("results", "verdict"),
+    [
+        pytest.param(b"arc=pass", Result.PASS, id="alone"),
+        pytest.param(b"spf=pass smtp.mailfrom=a.example; arc=fail (i=2) header.s=x; dkim=none", Result.FAIL, id="between others"),
+        pytest.param(b"iprev=pass; Arc = none", None, id="not in the form we write"),
+        pytest.param(b"arc = none", Result.NONE, id="with blanks"),
+        pytest.param(b"spf=pass smtp.mailfrom=a.example", None, id="nothing said of it"),
+        pytest.param(b"", None, id="nothing said at all"),
+        pytest.param(b'spf=fail reason="; arc=pass; " smtp.mailfrom=a', None, id="inside a quoted string"),
+        pytest.param(b"spf=fail (a comment; arc=pass; b) smtp.mailfrom=a; arc=fail", Result.FAIL, id="inside a comment"),
+        pytest.param(b"arc=pass; dkim=none; arc=none", None, id="two things said"),
+        pytest.param(b"arc=passed", None, id="no result"),
+        pytest.param(b"dkim=pass header.d=arc=pass", None, id="inside a property"),
+        pytest.param(b"arc=temperror", Result.TEMPERROR, id="not judged"),
+    ],
+)
+def test_what_we_found_of_the_chain_is_read_from_our_own_results(results: bytes, verdict: Result | None) -> None:
+    assert own_verdict(results) is verdict

@@ -32,3 +32,9 @@ TRANSACTIONS_MAX: Final = 20
 
 WHOLE_CONTENT_MAX: Final = 1024 * 1024
 """Content up to this size is opened once and kept for the attempt; larger content is opened as it is sent."""
+
+SIGNING_DOMAINS_MAX: Final = 1000
+"""Domains whose signing keys are kept open; more are asked for again."""
+
+SIGNING_SECONDS: Final = 300.0
+"""How long signing keys are used without asking again: a hint of a change comes at once, this heals one that was lost."""
