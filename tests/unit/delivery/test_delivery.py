@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import smtplib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,71 +13,16 @@ import pytest
 
 from moatmail.admin import accounts
 from moatmail.core.address import Address
-from moatmail.core.envelope import Envelope, Notify, Recipient
-from moatmail.core.settings.mail import Mail
-from moatmail.delivery.manager import Manager, Ports
-from moatmail.mailqueue import spool
-from moatmail.net.connector import TCPConnector
-from moatmail.net.resolver_table import TableResolver, Zone
-from moatmail.store.queries import CountQueue
+from moatmail.core.envelope import Notify
 from tests.house.indoors import Indoors, indoors
 from tests.unit.delivery.peer import peer
-
-ANN = Address("ann", "example.test")
-MESSAGE = b"From: ann@example.test\r\nSubject: to the far side\r\n\r\n.a dot, and gr\xc3\xbc\xc3\x9fe\r\n"
-TABLE: Zone = {
-    "faraway.test": {"MX": [[10, "mx1.faraway.test"], [20, "mx2.faraway.test"]]},
-    "mx1.faraway.test": {"A": ["127.0.0.1"]},
-    "mx2.faraway.test": {"A": ["127.0.0.2"]},
-    "implicit.test": {"A": ["127.0.0.1"]},
-    "null.test": {"MX": [[0, ""]]},
-    "mixed.test": {"MX": [[0, ""], [5, "mx1.faraway.test"]]},
-    "silent.test": {"MX": "SERVFAIL", "A": ["127.0.0.1"]},
-    "ourselves.test": {"MX": [[10, "mx.example.test"]]},
-}
+from tests.unit.delivery.work import ANN, MESSAGE, Queue
 
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
     async with indoors(tmp_path) as one:
         yield one
-
-
-class Queue:
-    """One house's queue, worked when a test says so."""
-
-    def __init__(self, house: Indoors, port: int, **settings: object) -> None:
-        self.house = house
-        mail = Mail()
-        self.mail = replace(mail, delivery=replace(mail.delivery, port=port, connect_seconds=2.0, **settings))  # type: ignore[arg-type]
-        ports = Ports(
-            house.store,
-            house.ports.files,
-            TableResolver(TABLE),
-            TCPConnector(),
-            house.clock,
-            random.Random(1),
-            house.ear,
-            "mx.example.test",
-            "me",
-            lambda: self.mail,
-        )
-        self.manager = Manager(ports)
-
-    async def put(self, *recipients: str, sender: Address | None = ANN, notify: Notify | None = None, content: bytes = MESSAGE) -> None:
-        rows = tuple(Recipient(Address(*one.split("@")), notify=notify) for one in recipients)
-        public = await self.house.ports.queue_key.get()
-        await spool.put(self.house.store, public, content, Envelope(sender, rows), self.house.clock.now())
-
-    async def work(self) -> None:
-        """Work until nothing is due."""
-        while await self.manager._work() == 0.0:
-            await asyncio.wait(self.manager._tasks)
-            for event in self.house.ear.named("queue.failed"):
-                raise AssertionError(event.text)
-
-    async def waiting(self) -> int:
-        return (await self.house.store.read(CountQueue())).recipients
 
 
 async def test_a_message_arrives_as_it_was_with_the_null_envelope_kept_apart(house: Indoors) -> None:
