@@ -181,7 +181,6 @@ async def indoors(folder: Path, zone: Zone | None = None) -> AsyncIterator[Indoo
     clock, ear = StandingClock(), Ear()
     store = LocalStore(Writer(data, Vault(MASTER_KEY), clock, ear))
     desk = Desk(store, clock, "test", "test")
-    settings = Mail()
     zone = {} if zone is None else zone
     resolver = CachingResolver(TableResolver(zone), clock)
     ports = Ports(
@@ -193,9 +192,9 @@ async def indoors(folder: Path, zone: Zone | None = None) -> AsyncIterator[Indoo
         resolver,
         "mx.example.test",
         QueueKey(store),
-        lambda: settings,
+        lambda: house.settings,
     )
-    house = Indoors(folder, store, desk, ports, Login(store, clock), ear, clock, settings)
+    house = Indoors(folder, store, desk, ports, Login(store, clock), ear, clock)
     house.ca = folder / "ca.pem"
     try:
         yield house

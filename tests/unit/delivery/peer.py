@@ -8,6 +8,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+_LARGEST = 16 * 1024 * 1024
+"""Octets of a message that a peer takes."""
+
 
 @dataclass
 class Peer:
@@ -67,7 +70,7 @@ class Peer:
 async def peer(answers: dict[str, str | list[str]] | None = None, port: int = 0, ip: str = "127.0.0.1") -> AsyncIterator[Peer]:
     """Run a peer on loopback for the block."""
     one = Peer(answers or {})
-    server = await asyncio.start_server(one._serve, ip, port)
+    server = await asyncio.start_server(one._serve, ip, port, limit=_LARGEST)
     one.port = server.sockets[0].getsockname()[1]
     try:
         yield one
