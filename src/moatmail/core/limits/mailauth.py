@@ -117,6 +117,18 @@ AUTHSERV_OCTETS_MAX: Final = 4 * 1024
 REPORT_PACKED_OCTETS: Final = 4 * 1024 * 1024
 """Octets of a packed or plain report as it comes; the largest senders' reports pack to less than 1 MiB."""
 
+REPORT_MAIL_OCTETS: Final = 6 * 1024 * 1024
+"""Octets of a mail that is read as a report: REPORT_PACKED_OCTETS in base64, and what stands round them."""
+
+REPORT_PARTS_MAX: Final = 32
+"""Parts of one mail that are looked at for a report; real ones have two to five."""
+
+REPORT_RATIO_MAX: Final = 300
+"""Times its packed size that a report may have: the most repetitive real ones reach 100, a deflate bomb 1,000."""
+
+REPORT_RATIO_FREE: Final = 256 * 1024
+"""Octets up to which nobody asks for the ratio."""
+
 REPORT_OCTETS: Final = 8 * 1024 * 1024
 """Octets of an unpacked report: 20,000 records of usual length."""
 
@@ -129,8 +141,11 @@ REPORT_ZIP_ENTRIES: Final = 16
 REPORT_RECORDS_MAX: Final = 20_000
 """Records of one aggregate report that are kept."""
 
-REPORT_ELEMENTS_MAX: Final = 1_000_000
-"""XML elements of one report that are read."""
+REPORT_ELEMENTS_MAX: Final = 500_000
+"""XML elements of one report that are read: REPORT_RECORDS_MAX records have 15 to 25 each."""
+
+REPORT_MENDS_MAX: Final = 10_000
+"""Places of one report that are mended; more are no report with a fault but something else."""
 
 REPORT_DEPTH_MAX: Final = 16
 """Nesting of XML elements (RFC 9990 appendix A needs six)."""
@@ -141,8 +156,26 @@ REPORT_TEXT_MAX: Final = 1_024
 REPORT_RESULTS_MAX: Final = 100
 """DKIM results of one record, and its reasons (RFC 9990 §3.1.3: at most 100 signatures)."""
 
+REPORT_NOTES_MAX: Final = 20
+"""Remarks on one report: what was mended, dropped or is odd in it."""
+
+REPORT_COUNT_MAX: Final = 10**12
+"""Messages of one record; a larger number is no count of mail."""
+
 REPORT_SECONDS_USUAL: Final = 26 * 3600
 """A span that needs no remark: one day, with the hours of a clock change and of late counting (RFC 9990 §3.5.3)."""
+
+REPORT_CANDIDATES_MAX: Final = 4
+"""Parts of one mail that are tried as a report."""
+
+REPORT_ROWS_OCTETS: Final = 512 * 1024
+"""Characters of a report as it is kept: what is kept by whoever mails us must stay small; 1,500 records of usual length."""
+
+REPORT_KEY_MAX: Final = 255
+"""Characters of a reporter's name and of a Report-ID."""
+
+TLS_DOMAINS_MAX: Final = 20
+"""Domains of one TLS report that get a row (RFC 8460 §4.4: a report is about one)."""
 
 TLS_REPORT_OCTETS: Final = 2 * 1024 * 1024
 """Octets of an unpacked TLS report: RFC 8460 §4.4 makes a few hundred per policy."""
