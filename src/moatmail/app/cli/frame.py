@@ -34,6 +34,10 @@ TRIAL_FOLDER: Final = "moatmail-try"
 _ROOT: Final = 0
 
 
+class NoServerError(ConfigError):
+    """Nothing was named, and there is no server where one is looked for."""
+
+
 class Commands(click.Group):
     """A group whose commands are imported when they are used: `moatmail try` need not wait for all others."""
 
@@ -89,7 +93,7 @@ def find_config(folder: str | None, *, option: str = "--dir DIR") -> Path:
             # Whoever may write here could send our passwords to a server of his.
             raise ConfigError(f"./{path} belongs to another user; if it is the one you mean, say so with {option}")
         return path
-    raise ConfigError(f"no server found: neither ./{CONFIG} nor ./{TRIAL_FOLDER}; give {option}, or start one with `moatmail try`")
+    raise NoServerError(f"no server found: neither ./{CONFIG} nor ./{TRIAL_FOLDER}; give {option}, or start one with `moatmail try`")
 
 
 def _there(path: Path) -> int | None:
