@@ -10,7 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 from moatmail.policy.stage import Order, Phase
-from moatmail.policy.stages import arc, dkim, form, iprev, loop, spf, user_filter
+from moatmail.policy.stages import (
+    arc,
+    dkim,
+    form,
+    iprev,
+    loop,
+    spf,
+    user_filter,
+)
 
 RECEIVE: Final[Order] = {
     Phase.CONNECT: (),
@@ -20,7 +28,12 @@ RECEIVE: Final[Order] = {
     # The user's filter comes last: it may ask for what the others found.
     # The first two never wait for anything, so they stand alone: side by side is for stages that ask the network.
     # DMARC asks what SPF and DKIM found.
-    Phase.DATA: ((loop.check,), (form.check_received,), (iprev.check, spf.check, dkim.check, arc.check), (user_filter.check,)),
+    Phase.DATA: (
+        (loop.check,),
+        (form.check_received,),
+        (iprev.check, spf.check, dkim.check, arc.check),
+        (user_filter.check,),
+    ),
 }
 """Mail from strangers, port 25."""
 
