@@ -17,8 +17,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to-add-a-stage.md"
-# A path on a line of its own, then one or more blocks for that file.
-_PATH = re.compile(r"^`([\w/.-]+)`$")
+# A path in bold on a line of its own, then one or more blocks for that file.
+_PATH = re.compile(r"^\*\*([\w/.-]+)\*\*$")
 _FENCE = re.compile(r"^```(\w*)$")
 
 PLAY = """
@@ -161,7 +161,7 @@ def test_what_the_page_shows_is_in_the_form_of_the_house(followed: Path) -> None
 
 def test_the_places_to_touch_are_the_ones_that_were_touched() -> None:
     table = PAGE.read_text().partition("## Places to touch")[2]
-    places = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    places = re.findall(r"^\| `?([\w/-]+\.\w+)`? \|", table, re.MULTILINE)
     touched = list(dict.fromkeys(block.path for block in BLOCKS))
     assert places[: len(touched)] == touched
     for place in places[len(touched) :]:
