@@ -143,7 +143,9 @@ def _without(stages: Order, given: Given) -> tuple[Order, list[tuple[str, str]]]
             unchecked.append((_name(stage), f"no {' and no '.join(missing)}"))
     gone = {name for name, _ in unchecked}
     left = {phase: tuple(tuple(stage for stage in group if _name(stage) not in gone) for group in groups) for phase, groups in stages.items()}
-    if "spf" not in gone and given.missing(("--helo",)):
+    if "spf" in gone:
+        unchecked.append(("dmarc by SPF", "SPF was not checked; only signatures can let dmarc pass"))
+    elif given.missing(("--helo",)):
         unchecked.append(("spf of the greeting", "no --helo"))
     if given.missing(("--rcpt",)):
         unchecked.append(("recipients", "no --rcpt"))
