@@ -110,8 +110,17 @@ DMARC_WALKS_MAX: Final = 8
 RESULTS_MAX: Final = 32
 """Results in one field of ours: more signatures than DKIM_SIGNATURES_MAX leaves never come."""
 
-AUTHSERV_OCTETS_MAX: Final = 4 * 1024
-"""Octets of a foreign field in which its authserv-id is looked for; a field whose id does not end there is damaged."""
+RESULTS_FIELDS_MAX: Final = 64
+"""Such fields of others that are read; RFC 8601 §5 lets a receiver remove all of them, so those beyond go unread."""
+
+AUTHSERV_OCTETS_MAX: Final = 1024
+"""Octets of such a field in which its authserv-id is looked for; where it does not end there, the field is no honest one."""
+
+RESULT_TEXT_MAX: Final = 100
+"""Characters of a reason, a remark or a quoted value in it."""
+
+RESULTS_LINE_OCTETS: Final = 78
+"""Octets of one of its lines (RFC 5322 §2.1.1); a longer single property stands alone on its line and is below 300."""
 
 # ---- received reports ----
 REPORT_PACKED_OCTETS: Final = 4 * 1024 * 1024
