@@ -21,17 +21,21 @@ _ALWAYS_THERE: Final = frozenset({"postmaster", "abuse"})
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What an address means: `ours` (the domain is), the accounts and the addresses elsewhere that get the mail."""
+    """What an address means: `ours` (the domain is), the accounts and the addresses elsewhere that get the mail.
+
+    `reports` says that it is the address for reports: mail to it is read by ourselves, besides any account or alias of that name.
+    """
 
     address: Address
     ours: bool
     accounts: tuple[AccountRow, ...] = ()
     elsewhere: tuple[Address, ...] = ()
+    reports: bool = False
 
     @property
     def exists(self) -> bool:
         """Tell whether anybody gets mail for it."""
-        return bool(self.accounts or self.elsewhere)
+        return bool(self.accounts or self.elsewhere or self.reports)
 
 
 @dataclass(slots=True)
@@ -41,17 +45,21 @@ class _Walk:
     seen: set[Address] = field(default_factory=set)
     accounts: dict[int, AccountRow] = field(default_factory=dict)
     elsewhere: dict[Address, None] = field(default_factory=dict)
+    machine: Address | None = None
+    """The address for reports."""
+    reports: bool = False
+    """Whether the walk came by it."""
 
     @property
     def full(self) -> bool:
         return len(self.accounts) + len(self.elsewhere) >= ALIAS_TARGETS_MAX
 
 
-async def resolve(store: Store, address: Address) -> Resolution:
-    """Resolve a forward-path; raises StoreUnavailableError when the directory does not answer."""
+async def resolve(store: Store, address: Address, reports_to: str = "") -> Resolution:
+    """Resolve a forward-path; `reports_to` is the setting `reports.address`. Raises StoreUnavailableError when the directory does not answer."""
     if address.is_bare:
         address = Address(address.localpart, (await store.read(GetPostmaster())).domain)
-    walk = _Walk()
+    walk = _Walk(machine=next((one.canonical for one in _parse(reports_to)), None))
     ours = True
     pending = [address]
     for depth in range(ALIAS_DEPTH_MAX):
@@ -62,7 +70,7 @@ async def resolve(store: Store, address: Address) -> Resolution:
         pending = following
         if not pending or walk.full:
             break
-    return Resolution(address, ours, tuple(walk.accounts.values()), tuple(walk.elsewhere) if ours else ())
+    return Resolution(address, ours, tuple(walk.accounts.values()), tuple(walk.elsewhere) if ours else (), reports=walk.reports and ours)
 
 
 async def _visit(store: Store, address: Address, walk: _Walk, following: list[Address]) -> bool:
@@ -74,6 +82,8 @@ async def _visit(store: Store, address: Address, walk: _Walk, following: list[Ad
     if not answer.ours:
         walk.elsewhere[address] = None
         return False
+    is_machine = walk.machine in {address.canonical, address.canonical.base}
+    walk.reports |= is_machine
     hit = next((one for one in answer.hits if one.account is not None or one.targets), None)
     if hit is not None:
         _take(hit, walk, following)
@@ -81,7 +91,8 @@ async def _visit(store: Store, address: Address, walk: _Walk, following: list[Ad
         account = (await store.read(GetPostmaster(address.domain))).account
         if account is not None:
             walk.accounts[account.id] = account
-    elif answer.catch_all is not None:
+    elif answer.catch_all is not None and not is_machine:
+        # The address for reports exists, so its mail is no stray mail for a catch-all.
         following.extend(_parse(answer.catch_all))
     return True
 

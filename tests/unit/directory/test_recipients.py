@@ -92,3 +92,38 @@ async def test_the_bare_postmaster_is_the_one_of_our_first_domain(house: Indoors
 async def test_an_explicit_postmaster_wins(house: Indoors) -> None:
     await aliases.add(house.desk, "postmaster@example.test", ["bob@example.test"])
     assert await meaning(house, "postmaster@example.test") == (True, ["bob"], [])
+
+
+# ---- the address for reports ----
+
+REPORTS = "Reports@example.test"
+
+
+@pytest.mark.parametrize("asked", ["reports@example.test", "REPORTS@example.test", "reports+dmarc@example.test"])
+async def test_the_address_for_reports_is_there_without_an_account(house: Indoors, asked: str) -> None:
+    found = await resolve(house.store, address(asked), REPORTS)
+    assert (found.ours, found.exists, found.reports, found.accounts) == (True, True, True, ())
+    assert not (await resolve(house.store, address(asked))).exists
+
+
+async def test_the_address_for_reports_is_no_stray_address(house: Indoors) -> None:
+    await domains.set_catch_all(house.desk, "example.test", "bob@example.test")
+    assert (await resolve(house.store, address("reports@example.test"), REPORTS)).accounts == ()
+
+
+async def test_an_account_or_alias_of_that_name_gets_a_copy(house: Indoors) -> None:
+    found = await resolve(house.store, address("ann@example.test"), "ann@example.test")
+    assert (found.reports, [one.localpart for one in found.accounts]) == (True, ["ann"])
+    await aliases.add(house.desk, "dmarc@example.test", ["reports@example.test", "bob@example.test"])
+    found = await resolve(house.store, address("dmarc@example.test"), REPORTS)
+    assert (found.reports, [one.localpart for one in found.accounts]) == (True, ["bob"])
+
+
+async def test_an_address_for_reports_elsewhere_is_not_ours(house: Indoors) -> None:
+    found = await resolve(house.store, address("reports@faraway.test"), "reports@faraway.test")
+    assert (found.ours, found.reports) == (False, False)
+
+
+async def test_others_are_not_the_address_for_reports(house: Indoors) -> None:
+    assert not (await resolve(house.store, address("ann@example.test"), REPORTS)).reports
+    assert not (await resolve(house.store, address("reports@example.test"), "no address")).reports
