@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -25,7 +24,6 @@ from moatmail.message.header import Header
 from tests.fuzz import fuzz_dkim
 from tests.unit.mailauth.signing import NOW, arc, both, dkim, ed_key, hand_signed, pem_of, rsa_key, split
 
-HAS_NACL = importlib.util.find_spec("nacl") is not None
 # Octets of headers and bodies that canonical forms care about, among others.
 _WORDS = st.text("ab \t.;:=<>@é", max_size=8).map(str.encode)
 _NAMES = st.sampled_from([b"Subject", b"To", b"Cc", b"X-Odd", b"SUBJECT", b"Reply-To", b"Date", b"Message-ID", b"List-Id"])
@@ -65,10 +63,7 @@ def their_key(key: SigningKey) -> bytes:
     return pem_of(key)
 
 
-KEYS = [
-    pytest.param(rsa_key, id="RSA"),
-    pytest.param(ed_key, id="Ed25519", marks=pytest.mark.skipif(not HAS_NACL, reason="dkimpy does Ed25519 with PyNaCl, which is not here")),
-]
+KEYS = [pytest.param(rsa_key, id="RSA"), pytest.param(ed_key, id="Ed25519")]
 
 
 @pytest.mark.parametrize("key", KEYS)
