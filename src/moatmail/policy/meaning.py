@@ -72,7 +72,7 @@ _SENTENCES: Final[Mapping[str, str]] = {
 """A sentence per finding; names in braces are facts of its evidence."""
 
 _WITHOUT: Final[Mapping[str, str]] = {
-    "domain": "the domain",
+    "domain": "a domain that is not named",
     "identity": "an identity",
     "names": "no name told",
     "reason": "no reason told",
