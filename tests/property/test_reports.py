@@ -61,7 +61,7 @@ reports = st.builds(
     published=policies,
     records=st.lists(records, min_size=1, max_size=5).map(tuple),
     extra_contact=texts,
-    errors=st.lists(some_text, max_size=2).map(tuple),
+    errors=st.lists(some_text, max_size=1).map(tuple),
     generator=texts,
 )
 

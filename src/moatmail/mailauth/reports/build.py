@@ -46,8 +46,7 @@ def _metadata(report: AggregateReport) -> Iterable[str]:
     yield from _optional("extra_contact_info", report.extra_contact)
     yield from _element("report_id", report.report_id)
     yield from _group("date_range", (*_element("begin", str(report.begin)), *_element("end", str(report.end))))
-    for error in report.errors:
-        yield from _element("error", error)
+    yield from _optional("error", "; ".join(report.errors))  # RFC 9990 §3.1.1.3: at most one
     yield from _optional("generator", report.generator)
 
 
