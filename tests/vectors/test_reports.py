@@ -17,7 +17,7 @@ from moatmail.mailauth.dmarc.record import parse_record
 from moatmail.mailauth.reports.aggregate import parse_aggregate
 from moatmail.mailauth.reports.failure import FeedbackReport, parse_feedback
 from moatmail.mailauth.reports.observed import published_policy
-from moatmail.mailauth.reports.received import Arrived, ReceivedReport, read_reports
+from moatmail.mailauth.reports.received import Arrived, ReceivedReport, open_rows, read_reports
 from moatmail.mailauth.reports.report import AggregateReport
 from moatmail.mailauth.reports.tls import TLSReport, parse_tls
 from moatmail.mailauth.reports.unpack import Form, Room, candidates, unpacked
@@ -340,7 +340,9 @@ def test_the_rows_of_every_sample_are_bounded_and_hold_no_content() -> None:
     assert len(rows) == 20
     for row in rows:
         assert len(row.rows) <= REPORT_ROWS_OCTETS
-        assert json.loads(row.rows)
+        kept, opened = open_rows(row.kind, row.rows)
+        assert (kept.sender, kept.authenticated) == ("o.test", True)
+        assert isinstance(opened, {"dmarc": AggregateReport, "tls": TLSReport}.get(row.kind, FeedbackReport))
         # The subject and the body of a returned message are somebody's letter.
         assert "Spam Spam" not in row.rows
         assert "Earn money" not in row.rows
@@ -351,4 +353,4 @@ def test_the_rows_of_every_sample_are_bounded_and_hold_no_content() -> None:
 def all_rows() -> Iterable[ReceivedReport]:
     for path in (*samples(DMARC, ".eml"), *samples(ARF, ".eml"), *samples(TLS, ".eml")):
         if path.name not in REFUSED:
-            yield from read_reports(path.read_bytes(), Arrived(0))
+            yield from read_reports(path.read_bytes(), Arrived(0, "o.test", authenticated=True))

@@ -54,6 +54,22 @@ class Arrived:
     at: int
     sender: str = ""
     domain: str = ""
+    authenticated: bool = False
+    """Whether `sender` is proved by DMARC, as RFC 9990 §3.5.2 demands of reports."""
+
+
+class KeptReport(msgspec.Struct, frozen=True):
+    """What `rows` holds: the author domain of the mail, whether it was proved, and the report."""
+
+    sender: str
+    authenticated: bool
+    report: msgspec.Raw
+
+
+def open_rows(kind: str, rows: str) -> tuple[KeptReport, AggregateReport | TLSReport | FeedbackReport]:
+    """Read the `rows` of a row of this kind; ValueError for what `read_reports` did not make."""
+    kept = msgspec.json.decode(rows.encode(), type=KeptReport)
+    return kept, msgspec.json.decode(kept.report, type=_SHAPES[kind])
 
 
 def read_reports(content: bytes, arrived: Arrived) -> tuple[ReceivedReport, ...]:
@@ -85,7 +101,7 @@ def _aggregate(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedRepor
     }
     reporter = _reporter(report.org_name, report.email, arrived.sender)
     report_id = _identifier(report.report_id, candidate.octets)
-    yield ReceivedReport(KIND_DMARC, _domain(report.published.domain), reporter, report_id, report.begin, report.end, totals, _cut(report))
+    yield ReceivedReport(KIND_DMARC, _domain(report.published.domain), reporter, report_id, report.begin, report.end, totals, _cut(report, arrived))
 
 
 def _tls(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport]:
@@ -97,7 +113,7 @@ def _tls(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport]:
     for domain, policies in list(by_domain.items())[:TLS_DOMAINS_MAX]:
         passed, failed = sum(one.successes for one in policies), sum(one.failures for one in policies)
         totals = {"messages": passed + failed, "pass": passed, "fail": failed}
-        yield ReceivedReport(KIND_TLS, domain, reporter, report_id, report.begin, report.end, totals, _cut_tls(report, policies))
+        yield ReceivedReport(KIND_TLS, domain, reporter, report_id, report.begin, report.end, totals, _cut_tls(report, policies, arrived))
 
 
 def _feedback(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport]:
@@ -114,10 +130,17 @@ def _feedback(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport
         at,
         at,
         totals,
-        _json(report),
+        # Addresses of the web stood in the message: they are its content.
+        _kept(msgspec.structs.replace(report, uris=()), arrived),
     )
 
 
+_SHAPES: Final[dict[str, type[AggregateReport | TLSReport | FeedbackReport]]] = {
+    KIND_DMARC: AggregateReport,
+    KIND_TLS: TLSReport,
+    KIND_ABUSE: FeedbackReport,
+    KIND_DMARC_FAILURE: FeedbackReport,
+}
 _READERS: Final = {Form.XML: _aggregate, Form.JSON: _tls, Form.FEEDBACK: _feedback}
 
 
@@ -140,30 +163,31 @@ def _identifier(given: str, octets: bytes) -> str:
     return given if 0 < len(given) <= REPORT_KEY_MAX else f"sha256:{hashlib.sha256(octets).hexdigest()}"
 
 
-def _json(report: msgspec.Struct) -> str:
-    return msgspec.json.encode(report).decode()
+def _kept(report: msgspec.Struct, arrived: Arrived) -> str:
+    kept = KeptReport(arrived.sender, arrived.authenticated, msgspec.Raw(msgspec.json.encode(report)))
+    return msgspec.json.encode(kept).decode()
 
 
-def _cut(report: AggregateReport) -> str:
-    """Give a report as JSON within REPORT_ROWS_OCTETS: the records with the most messages stay."""
-    rows = _json(report)
+def _cut(report: AggregateReport, arrived: Arrived) -> str:
+    """Give a report as it is kept within REPORT_ROWS_OCTETS: the records with the most messages stay."""
+    rows = _kept(report, arrived)
     if len(rows) <= REPORT_ROWS_OCTETS:
         return rows
     records = sorted(report.records, key=lambda one: one.count, reverse=True)
     kept: list[Record] = []
-    room = REPORT_ROWS_OCTETS - len(_json(msgspec.structs.replace(report, records=()))) - 200
+    room = REPORT_ROWS_OCTETS - len(_kept(msgspec.structs.replace(report, records=()), arrived)) - 200
     for one in records:
-        room -= len(_json(one)) + 1
+        room -= len(msgspec.json.encode(one)) + 1
         if room < 0:
             break
         kept.append(one)
     note = f"{len(records) - len(kept)} of {len(records)} records are counted in the totals only"
-    return _json(msgspec.structs.replace(report, records=tuple(kept), notes=(*report.notes, note)))
+    return _kept(msgspec.structs.replace(report, records=tuple(kept), notes=(*report.notes, note)), arrived)
 
 
-def _cut_tls(report: TLSReport, policies: list[TLSPolicy]) -> str:
-    rows = _json(msgspec.structs.replace(report, policies=tuple(policies)))
+def _cut_tls(report: TLSReport, policies: list[TLSPolicy], arrived: Arrived) -> str:
+    rows = _kept(msgspec.structs.replace(report, policies=tuple(policies)), arrived)
     if len(rows) <= REPORT_ROWS_OCTETS:
         return rows
     bare = tuple(msgspec.structs.replace(one, details=(), text=(), hosts=()) for one in policies)
-    return _json(msgspec.structs.replace(report, policies=bare, notes=(*report.notes, "the details are counted in the totals only")))
+    return _kept(msgspec.structs.replace(report, policies=bare, notes=(*report.notes, "the details are counted in the totals only")), arrived)
