@@ -19,9 +19,12 @@ _TOKEN = re.compile(rb'[ \t]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|\[[^\]<>,]*+\]?|[^
 # The mailbox as nearly all mail writes it, to the comma or the end; everything else goes token by token, with the same result.
 _ATOMS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.\x80-\xff-]++"
 _PLAIN = re.compile(rb'[ \t]*+(?:(?:"([^"\\]*+)"|(%b(?: %b)*+))? ?<(%b)@(%b)>|(%b)@(%b))[ \t]*+(?:,|\Z)' % ((_ATOMS,) * 6))
+_WHOLE_QUOTED = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _COMMENT_MARK = re.compile(rb"[()\\]")
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _SPACE = (b" ", b" ")
+# RFC 5322 §3.2.3 (atext), §4.1 (dots in phrases), RFC 6532 §3.2 (non-ASCII); the octet of a stray bracket or backslash is none of them.
+_PHRASE_OCTETS = b" \t.ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~-" + bytes(range(0x80, 0x100))
 
 _Piece = tuple[bytes, bytes]  # as written, and what it says
 
@@ -67,6 +70,26 @@ def parse_addresses(value: bytes) -> list[Mailbox | Group]:
     return _Reader(value).read()
 
 
+@dataclass(frozen=True, slots=True)
+class AddressList:
+    """A list with how sure its reading is.
+
+    `sound` is False where something fits no rule of RFC 5322 §3.4 or §4.4, or a bound was met: others may read other addresses there. `in_names` are
+    addresses that stand, without quotes, where only a display name may stand.
+    """
+
+    entries: tuple[Mailbox | Group, ...]
+    sound: bool
+    in_names: tuple[Mailbox, ...] = ()
+
+
+def read_addresses(value: bytes) -> AddressList:
+    """Give the entries of an unfolded field value as `parse_addresses` does, and whether all of it was understood; never raises."""
+    reader = _Reader(value)
+    entries = tuple(reader.read())
+    return AddressList(entries, not reader.damaged, tuple(reader.in_names))
+
+
 def mailboxes(value: bytes) -> list[Mailbox]:
     """Give all mailboxes of an unfolded field value, those of groups among them."""
     found: list[Mailbox] = []
@@ -87,6 +110,8 @@ class _Reader:
         self._members: list[Mailbox] | None = None  # of the open group
         self._group_name = b""
         self._count = 0
+        self.damaged = False
+        self.in_names: list[Mailbox] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -114,6 +139,8 @@ class _Reader:
                 break
             position = self._take(match[0], match.end())
             fresh = match[0] == b"," and not self._in_angle
+        # What is left unread, an angle bracket or a group that never closes: nobody knows what a reader makes of it.
+        self.damaged |= position < length or self._in_angle or self._members is not None
         self._flush()
         self._end_group()
         return self._entries
@@ -138,6 +165,7 @@ class _Reader:
         elif first == 0x22:
             inside = token[1:-1] if len(token) > 1 and token.endswith(b'"') else token[1:]
             piece = (token, _ESCAPED.sub(rb"\1", inside) if b"\\" in inside else inside)
+            self.damaged |= _WHOLE_QUOTED.fullmatch(token) is None
         else:
             piece = (token, token)
         self._put(piece)
@@ -150,8 +178,10 @@ class _Reader:
         else:
             # Words after the ">" belong to nobody, unless another "<" shows that a comma was forgotten.
             self._after.append(piece)
+            self.damaged |= piece is not _SPACE
 
     def _open_angle(self, _token: bytes) -> None:
+        self.damaged |= self._angle is not None
         if self._in_angle:
             return
         if self._angle is not None:
@@ -161,6 +191,7 @@ class _Reader:
         self._angle, self._in_angle = [], True
 
     def _close_angle(self, _token: bytes) -> None:
+        self.damaged |= not self._in_angle
         self._in_angle = False
 
     def _comma(self, token: bytes) -> None:
@@ -168,6 +199,7 @@ class _Reader:
         if self._in_angle and self._angle and self._angle[0][0] == b"@" and self._route is None and b":" in self._value:
             self._put((token, token))
             return
+        self.damaged |= self._in_angle
         self._flush()
 
     def _colon(self, token: bytes) -> None:
@@ -181,6 +213,7 @@ class _Reader:
             self._put((token, token))
 
     def _semicolon(self, _token: bytes) -> None:
+        self.damaged |= self._in_angle or self._members is None
         self._flush()
         self._end_group()
 
@@ -201,6 +234,7 @@ class _Reader:
                 depth -= 1
         if depth:
             position = len(value) + 1
+            self.damaged = True
         if self._comment is None:
             inside = value[start : position - 1]
             self._comment = (_ESCAPED.sub(rb"\1", inside) if b"\\" in inside else inside).strip(b" \t") or None
@@ -217,8 +251,17 @@ class _Reader:
         if angle is not None or any(piece is not _SPACE for piece in phrase):
             # Without angle brackets the comment is the old place of the name (RFC 5322 §3.4).
             name = (_phrase_text(phrase) if angle is not None else b"") or self._comment
+            if angle is not None:
+                self._look_at_name(phrase)
             self._add(_mailbox(name, self._route, pieces))
         self._clear()
+
+    def _look_at_name(self, phrase: list[_Piece]) -> None:
+        # RFC 5322 §3.2.5 and §4.1: a phrase is made of atoms, dots and quoted strings; "@" in it makes an address for some readers.
+        bare = [raw for raw, _ in phrase if not raw.startswith(b'"')]
+        if b"@" in bare:
+            self.in_names.append(_mailbox(None, None, phrase))
+        self.damaged |= any(raw.translate(None, _PHRASE_OCTETS) for raw in bare if raw != b"@")
 
     def _add(self, mailbox: Mailbox) -> None:
         self._count += 1

@@ -13,6 +13,7 @@ from moatmail.policy.stage import Order, Phase
 from moatmail.policy.stages import (
     arc,
     dkim,
+    dmarc,
     form,
     iprev,
     loop,
@@ -32,6 +33,7 @@ RECEIVE: Final[Order] = {
         (loop.check,),
         (form.check_received,),
         (iprev.check, spf.check, dkim.check, arc.check),
+        (dmarc.check,),
         (user_filter.check,),
     ),
 }
