@@ -16,12 +16,13 @@ from typing import Final
 from moatmail.core.domain import domain_for_eyes
 from moatmail.core.limits.mailauth import AUTHSERV_OCTETS_MAX, RESULTS_FIELDS_MAX
 from moatmail.message.encoded_word import decode_words
-from moatmail.message.header import Header, unfold
+from moatmail.message.header import Header
 
 FIELD_NAME: Final = "Authentication-Results"
 _NAME: Final = FIELD_NAME.lower().encode()
 _PLAIN: Final = bytes([*b"\t\r\n", *range(0x20, 0x7F)])
 _CONTROLS: Final = bytes([*range(0x20), 0x7F])
+_BLANKED: Final = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 # A field to readers that skip blanks, controls and what is not ASCII.
 _HIDDEN: Final = re.compile(
     b"[^!-~]*+".join(re.escape(bytes([octet])) for octet in _NAME) + rb"[^!-~]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?",
@@ -78,25 +79,28 @@ def _hidden(block: bytes, start: int, end: int) -> Iterator[tuple[int, int, byte
 
 def claims(value: bytes, authserv_id: str) -> bool:
     """Tell whether a field's raw value claims to be of `authserv_id`; one whose name does not end soon claims everything."""
-    plain = unfold(value).lstrip(b"; \t")
-    if len(plain) > AUTHSERV_OCTETS_MAX and b";" not in plain[:AUTHSERV_OCTETS_MAX]:
-        return True
+    plain = value.translate(None, b"\r\n").lstrip(b"; \t\0")
+    goes_on = len(plain) > AUTHSERV_OCTETS_MAX
     pattern = _pattern(authserv_id.removesuffix("."))
-    return any(pattern.search(_normal(_head(text).decode("utf-8", "ignore"))) is not None for text in _readings(plain[:AUTHSERV_OCTETS_MAX]))
+    for text in _readings(plain[:AUTHSERV_OCTETS_MAX]):
+        head, ended = _head(text)
+        if (goes_on and not ended) or any(pattern.search(form) is not None for form in _forms(head)):
+            return True
+    return False
 
 
 def _readings(plain: bytes) -> Iterator[bytes]:
     """Give a value as readers of several kinds see it."""
-    yield plain
-    if (visible := plain.translate(None, _CONTROLS)) != plain:
-        yield visible
+    yield plain.translate(_BLANKED)
+    if plain.translate(None, _CONTROLS) != plain:
+        yield plain.translate(None, _CONTROLS)
     if b"=?" in plain:
         # RFC 2047 §5 allows no encoded words here, but the usual library decodes a field before anybody looks at its syntax.
         yield decode_words(plain).encode("utf-8", "ignore")
 
 
-def _head(plain: bytes) -> bytes:
-    """Give the words before the first semicolon, without comments and quotes; all there is where readers differ in what they take for them."""
+def _head(plain: bytes) -> tuple[bytes, bool]:
+    """Give the words before the first semicolon, without comments and quotes, and whether there was one; where a comment or string never ends, all words."""
     words: list[bytes] = []
     place = position = depth = 0
     quoted = False
@@ -114,8 +118,8 @@ def _head(plain: bytes) -> bytes:
             depth = max(depth + _BRACKETS[mark], 0)
             place = position
         elif mark == b";" and not depth and not quoted:
-            return _unquoted([*words, plain[place : match.start()]])
-    return _unquoted([plain] if depth or quoted else [*words, plain[place:]])
+            return _unquoted([*words, plain[place : match.start()]]), True
+    return _unquoted([plain] if depth or quoted else [*words, plain[place:]]), False
 
 
 def _unquoted(words: Iterable[bytes]) -> bytes:
@@ -124,10 +128,15 @@ def _unquoted(words: Iterable[bytes]) -> bytes:
     return head
 
 
+def _forms(head: bytes) -> Iterator[str]:
+    """Give the words as they stand, and once more as one name where only blanks stand round dots (RFC 5322 §4.4), with letters that are the same to eyes."""
+    text = head.decode("utf-8", "ignore").lower()
+    yield text
+    yield _FIRST_DOTS.sub("", _DOTS.sub(".", _normal(text)))
+
+
 def _normal(text: str) -> str:
-    if not text.isascii():
-        text = _IGNORED.sub("", unicodedata.normalize("NFKC", text)).replace("\u3002", ".")
-    return _FIRST_DOTS.sub("", _DOTS.sub(".", text.lower()))
+    return text if text.isascii() else _IGNORED.sub("", unicodedata.normalize("NFKC", text)).replace("\u3002", ".").lower()
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Authentication-Results as we write it: what each method found, as statements that say nothing in a stranger's words.
 
-Obeys RFC 8601 §2.2 (the field), §2.7 (methods and their properties), RFC 6008 (header.b), RFC 8617 §10.2 (arc), RFC 9989 (policy.dmarc).
+Obeys RFC 8601 §2.2 (the field), §2.7 (methods and their properties), RFC 6008 (header.b), RFC 8617 §5.2 (arc), RFC 9989 (policy.dmarc).
 Must never know what follows from a result.
 """
 
@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
-from typing import Final, Protocol
+from typing import Final
 
 from moatmail.core.domain import DomainError, parse_literal
 from moatmail.core.limits.mailauth import DNS_LABEL_MAX, DNS_NAME_MAX, RESULT_TEXT_MAX, RESULTS_LINE_OCTETS, RESULTS_MAX
 from moatmail.mailauth.arc import ARCResult
 from moatmail.mailauth.claimed_results import FIELD_NAME, remove_foreign
 from moatmail.mailauth.dkim import DKIMResult
-from moatmail.mailauth.dmarc.record import Policy, Record
+from moatmail.mailauth.dmarc.check import DMARCResult
 from moatmail.mailauth.dns_name import to_a_labels
 from moatmail.mailauth.iprev import IprevResult
 from moatmail.mailauth.result import Result
@@ -40,7 +40,7 @@ _PRINTABLE: Final = re.compile(r"[ -~]++")
 _NOT_OURS: Final = re.compile(r"[^A-Za-z0-9 .,'=_-]++")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*+(?<!-))?")
 # Reasons of DKIM and ARC name tags; all that the standards know have one or two letters, longer ones are a stranger's text.
-_LONG_TAG: Final = re.compile(r"\btag [A-Za-z0-9_]{3,}+")
+_LONG_TAG: Final = re.compile(r"\Atag [A-Za-z0-9_]{3,}+")
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
 _SIGNATURE_PROPERTY: Final = ("header", "b")
 _SIGNATURE_SHOWN: Final = 8
@@ -175,34 +175,25 @@ def of_dkim(found: DKIMResult) -> Method:
 
 
 def of_arc(found: ARCResult, client: str = "") -> Method:
-    """Give the statement of ARC (RFC 8617 §10.2), with the address that delivered where it is given."""
+    """Give the statement of ARC (RFC 8617 §5.2), with the address that delivered where it is given."""
     # RFC 8617 §5.2: 0 says that every message signature holds. We verify the newest, so only a chain of one set lets us say it.
     oldest = "0" if found.result is Result.PASS and found.instance == 1 else ""
-    return Method("arc", found.result, found.reason, _properties(("smtp", "remote-ip", _address(client)), ("header", "oldest-pass", oldest)))
+    return Method("arc", found.result, found.reason, _properties(("header", "oldest-pass", oldest), ("smtp", "remote-ip", _address(client))))
 
 
-class DMARCFacts(Protocol):
-    """What a statement about DMARC needs to know of its result."""
-
-    @property
-    def result(self) -> Result: ...
-    @property
-    def author_domain(self) -> str | None: ...
-    @property
-    def policy(self) -> Policy: ...
-    @property
-    def record(self) -> Record | None: ...
-
-
-def of_dmarc(found: DMARCFacts, disposition: str) -> Method:
+def of_dmarc(found: DMARCResult, disposition: str) -> Method:
     """Give the statement of DMARC (RFC 8601 §2.7.5, RFC 9989): the Author Domain, the policy that applies; the remark says what we did."""
     record = found.record
-    said = [] if record is None else [f"p={record.p.value}", *([f"sp={record.sp.value}"] if record.sp is not None else [])]
+    if record is None:
+        return Method("dmarc", found.result, properties=_properties(("header", "from", _domain(found.author_domain or ""))), comment=f"dis={disposition}")
+    published = {"p": record.p, "sp": record.sp, "np": record.np}
+    # RFC 9989 §4.7: what is asked after sp, np and t were looked at, whether or not the message fails.
+    policy = found.policy.lowered if found.testing else found.policy
     return Method(
         "dmarc",
         found.result,
-        properties=_properties(("header", "from", _domain(found.author_domain or "")), ("policy", "dmarc", found.policy.value if record is not None else "")),
-        comment=" ".join([*said, f"dis={disposition}"]),
+        properties=_properties(("header", "from", _domain(found.author_domain or "")), ("policy", "dmarc", policy.value)),
+        comment=" ".join([*(f"{tag}={one.value}" for tag, one in published.items() if one is not None), f"dis={disposition}"]),
     )
 
 
