@@ -342,7 +342,7 @@ def test_the_rows_of_every_sample_are_bounded_and_hold_no_content() -> None:
         assert len(row.rows) <= REPORT_ROWS_OCTETS
         kept, opened = open_rows(row.kind, row.rows)
         assert (kept.sender, kept.authenticated) == ("o.test", True)
-        assert isinstance(opened, {"dmarc": AggregateReport, "tls": TLSReport}.get(row.kind, FeedbackReport))
+        assert type(opened).__name__ == {"dmarc": "AggregateReport", "tls": "TLSReport"}.get(row.kind, "FeedbackReport")
         # The subject and the body of a returned message are somebody's letter.
         assert "Spam Spam" not in row.rows
         assert "Earn money" not in row.rows
