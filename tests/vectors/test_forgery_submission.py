@@ -39,7 +39,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
         yield one
 
 
-def _content(case: dict[str, Any]) -> bytes:
+def content_of(case: dict[str, Any]) -> bytes:
     if "header_b64" in case:
         header = base64.b64decode(case["header_b64"])
     else:
@@ -59,7 +59,7 @@ def _submit(house: Indoors, case: dict[str, Any]) -> tuple[int, str]:
             code, text = client.getreply()
             if code >= 400:
                 return code, text.decode()
-        client.send(_content(case).replace(b"\r\n.", b"\r\n..") + b".\r\n")
+        client.send(content_of(case).replace(b"\r\n.", b"\r\n..") + b".\r\n")
         code, text = client.getreply()
         return code, text.decode()
 

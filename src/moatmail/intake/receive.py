@@ -15,9 +15,13 @@ from moatmail.core.events import Event
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
+from moatmail.intake.judged import Judged, authentication_results
 from moatmail.intake.placement import Resolutions, has_room
 from moatmail.intake.takeover import Ports, refused, take_over
+from moatmail.mailauth.claimed_results import remove_foreign
 from moatmail.mailbox.incoming import Incoming
+from moatmail.message.header import Header
+from moatmail.message.submitted import OURS
 from moatmail.policy import order, pipeline, verdict
 from moatmail.policy.stage import Phase
 
@@ -64,9 +68,23 @@ class Receiver:
         tools = replace(self.ports.tools, resolver=lookups)
         transaction = await pipeline.run(order.RECEIVE, Phase.DATA, transaction.evolve(content=incoming), tools)
         decided = verdict.compose(transaction, settings_of(self.ports))
+        judged = Judged(transaction, decided, lookups.lookups)
         if not decided.accepted:
-            return refused(self.ports, transaction, decided)
-        return await take_over(self.ports, transaction, decided, resolutions, incoming)
+            return refused(self.ports, judged)
+        _remove_imitations(incoming, self.ports.hostname)
+        fields = authentication_results(self.ports.hostname, transaction.findings, decided)
+        return await take_over(self.ports, replace(judged, fields=fields), resolutions, incoming)
+
+
+def _remove_imitations(incoming: Incoming, hostname: str) -> None:
+    """Remove what a stranger wrote in our name: nobody but us says what we found (RFC 8601 §5)."""
+    received = incoming.header
+    block = remove_foreign(received, hostname)
+    imitated = frozenset(name for name in incoming.structure.header.names if name.startswith(OURS))
+    if imitated:
+        block = Header(block).without(imitated)
+    if block is not received:
+        incoming.put_header(block)
 
 
 def judge(resolution: Resolution, size: int) -> Reply:

@@ -15,6 +15,7 @@ from moatmail.core.status import Reply
 from moatmail.core.transaction import Identity, Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
 from moatmail.intake import authorize
+from moatmail.intake.judged import Judged
 from moatmail.intake.placement import Resolutions
 from moatmail.intake.receive import Answer, judge, settings_of
 from moatmail.intake.takeover import Ports, refused, take_over
@@ -77,7 +78,7 @@ class Submitter:
         transaction = await pipeline.run(order.SUBMIT, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
         decided = verdict.compose(transaction, settings_of(self.ports))
         if not decided.accepted:
-            return refused(self.ports, transaction, decided)
+            return refused(self.ports, Judged(transaction, decided))
         header = incoming.structure.header
         reply = authorize.header_from(identity, _addresses(header, b"from")) or authorize.header_sender(identity, _addresses(header, b"sender"))
         if reply is not None:
@@ -86,7 +87,7 @@ class Submitter:
         # RFC 6409 §8.2, §8.3: a submission server completes Date and Message-ID; RFC 5321 §7.2: Bcc is for the author's copy only.
         block = submitted.complete(Header(incoming.header), now=transaction.now, local=incoming.id.hex(), domain=self.ports.hostname)
         incoming.put_header(block)
-        return await take_over(self.ports, transaction, decided, resolutions, incoming)
+        return await take_over(self.ports, Judged(transaction, decided), resolutions, incoming)
 
     def _tell(self, session: Session, reply: Reply) -> None:
         who = session.identity.address if session.identity else session.peer_ip

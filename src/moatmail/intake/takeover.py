@@ -22,6 +22,7 @@ from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Verdict
 from moatmail.crypto.seal import new_id
 from moatmail.intake import placement
+from moatmail.intake.judged import Judged
 from moatmail.intake.placement import Resolutions
 from moatmail.mailbox import messages
 from moatmail.mailbox.incoming import Incoming
@@ -57,10 +58,11 @@ class Ports:
         return Incoming(new_id(int(self.clock.now() * 1000)), self.files, watched=True)
 
 
-async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> Reply:
+async def take_over(ports: Ports, judged: Judged, resolutions: Resolutions, incoming: Incoming) -> Reply:
     """Make the message durable for everybody whose verdict takes it; give the reply that may be sent now, positive only after the commit."""
+    transaction, verdict = judged.transaction, judged.verdict
     try:
-        accept, told = await _prepare(ports, transaction, verdict, resolutions, incoming)
+        accept, told = await _prepare(ports, judged, resolutions, incoming)
         await ports.store.write(accept)
     except (StorageFullError, OverQuotaError) as error:
         # The store said no for certain, so no row will ever name the content: who lies about SIZE must not fill the disk with what we refused.
@@ -76,13 +78,15 @@ async def take_over(ports: Ports, transaction: Transaction, verdict: Verdict, re
     return Reply.of(verdict.reply.code, verdict.reply.status, f"{verdict.reply.text} as {queue_id}")
 
 
-async def _prepare(ports: Ports, transaction: Transaction, verdict: Verdict, resolutions: Resolutions, incoming: Incoming) -> tuple[Accept, str]:
-    received = trace.received(transaction.session, transaction.envelope, by=ports.hostname, token=incoming.id.hex(), now=transaction.now)
+async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incoming: Incoming) -> tuple[Accept, str]:
+    transaction = judged.transaction
+    # RFC 8601 §5: what we found stands above the trace of how it came, so that a reader knows it for ours.
+    fields = judged.fields + trace.received(transaction.session, transaction.envelope, by=ports.hostname, token=incoming.id.hex(), now=transaction.now)
     # RFC 6858 §2: readers without UTF8=ACCEPT see a surrogate header; what is stored is what came.
-    internationalized = received + incoming.new_header if transaction.envelope.smtputf8 else b""
-    content, key = await incoming.seal(received)
-    prepared = messages.Prepared(content, key, incoming.structure, len(received) + incoming.moved, transaction.now, internationalized)
-    plan = placement.plan(transaction.envelope, verdict, resolutions, content.size)
+    internationalized = fields + incoming.new_header if transaction.envelope.smtputf8 else b""
+    content, key = await incoming.seal(fields)
+    prepared = messages.Prepared(content, key, incoming.structure, len(fields) + incoming.moved, transaction.now, internationalized)
+    plan = placement.plan(transaction.envelope, judged.verdict, resolutions, content.size)
     deliveries = tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values())
     spools = await _spools(ports, transaction, plan, prepared)
     told = f"{len(deliveries)} kept here, {len(plan.onward)} to be sent on"
@@ -125,8 +129,9 @@ def _refused(ports: Ports, transaction: Transaction, error: MoatmailError | OSEr
     return reply
 
 
-def refused(ports: Ports, transaction: Transaction, verdict: Verdict) -> Reply:
+def refused(ports: Ports, judged: Judged) -> Reply:
     """Tell of a message that the verdict refuses; give its reply."""
+    transaction, verdict = judged.transaction, judged.verdict
     sender = str(transaction.envelope.reverse_path or "<>")
     why = ", ".join(verdict.reasons)
     text = f"refused from {sender} because {verdict.reply.text} ({why})"

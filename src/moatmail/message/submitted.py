@@ -13,7 +13,8 @@ from moatmail.message.header import Header
 _BLIND = frozenset((b"bcc", b"resent-bcc"))
 # What only a receiving server may say: RFC 5321 §4.4 (Return-Path at final delivery), RFC 8601 §5 (results of a server, not of an author).
 _OTHERS = frozenset((b"return-path", b"authentication-results", b"arc-authentication-results", b"delivered-to"))
-_OURS = b"x-moatmail-"
+OURS = b"x-moatmail-"
+"""How the names of fields begin that only this server writes (lower case)."""
 
 
 def complete(header: Header, *, now: float, local: str, domain: str) -> bytes:
@@ -24,7 +25,7 @@ def complete(header: Header, *, now: float, local: str, domain: str) -> bytes:
     `now` is in epoch seconds; `local` (unique) and `domain` make the Message-ID.
     """
     # RFC 5322 §3.6.3: blind recipients stay blind, so the field is removed whole, wherever it stands and however it is folded.
-    unfit = frozenset(name for name in header.names if name in _BLIND or name in _OTHERS or name.startswith(_OURS))
+    unfit = frozenset(name for name in header.names if name in _BLIND or name in _OTHERS or name.startswith(OURS))
     block = header.without(unfit) if unfit else header.block
     added = b""
     # RFC 6409 §8.2, §8.3: the submission server may add these two.

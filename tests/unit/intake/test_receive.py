@@ -39,7 +39,8 @@ async def test_a_message_is_kept_with_its_trace_and_its_octets(house: Indoors) -
     assert await send(house, ["ann@example.test"]) == {}
     (kept,) = await house.messages_of("ann@example.test")
     head, _, body = kept.partition(b"\r\n\r\n")
-    assert head.startswith(b"Return-Path: <carol@elsewhere.test>\r\nDelivered-To: ann@example.test\r\nReceived: from client.elsewhere.test ([127.0.0.1])")
+    assert head.startswith(b"Return-Path: <carol@elsewhere.test>\r\nDelivered-To: ann@example.test\r\nAuthentication-Results: mx.example.test;")
+    assert b"\r\nReceived: from client.elsewhere.test ([127.0.0.1])" in head
     assert b"with ESMTPS" in head
     assert b"for <ann@example.test>" in head
     assert body == SECRET.encode() + b"\r\n"
