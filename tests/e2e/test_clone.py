@@ -96,7 +96,7 @@ def play(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), capture_output=True, text=True, timeout=200, check=False)
 
 
-LAST_LINE = "  4 durable?"
+LAST_LINE = "  5 why?"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,9 @@ def test_a_fresh_clone_and_two_commands(clone: Path, record_property: Callable[[
         told = play(cold.printed("4 durable?"), clone)
         assert told.returncode == 0, told.stdout + told.stderr
         assert re.search(r"lost:? 0\b|0 (?:were )?lost", told.stdout), told.stdout
+        told = play(cold.printed("5 why?"), clone)
+        assert (told.returncode, told.stderr) == (0, "")
+        assert told.stdout.endswith("All three ended as promised.\n")
         told = play("curl -sS --max-time 2 telnet://" + facts["smtp"] + " </dev/null", clone)
         assert told.stdout.startswith("220 "), told
         cold.interrupt()

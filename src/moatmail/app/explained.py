@@ -17,7 +17,7 @@ from moatmail.core.address import Address
 from moatmail.core.events import safe
 from moatmail.core.verdict import Finding
 from moatmail.policy.decision import Outcome, Question
-from moatmail.policy.explain import Explanation, Told, Turning, Why, change_in_words
+from moatmail.policy.explain import Explanation, Told, Turning, Why, change_in_words, points_of
 from moatmail.policy.meaning import end_of
 
 _WIDTH: Final = 110
@@ -93,14 +93,14 @@ def _why(why: Why) -> Iterator[str]:
     yield end_of(why.outcome.disposition, why.outcome.mailboxes)
     yield from (f"because {why.because[0]}", *why.because[1:])
     for name, value in why.settings:
-        kind = "setting" if "." in name else "fixed limit"
-        yield f"{kind} {name} = {_number(value)}"
+        if not any(f"{name} is {value}" in sentence for sentence in why.because):
+            yield f"{'setting' if '.' in name else 'fixed limit'} {name} = {_number(value)}"
     if why.turning is not None:
         yield change_in_words(why.turning)
 
 
 def _findings(findings: Sequence[Told], score: float) -> Iterator[str]:
-    yield f"found ({_points(score)} together):" if findings else "found: nothing"
+    yield f"found ({points_of(score)} together):" if findings else "found: nothing"
     for one in findings:
         finding = one.finding
         weight = f"{finding.weight:+g}" if finding.weight else "0"
@@ -124,10 +124,6 @@ def _wrapped(text: str, indent: str, *, hanging: str | None = None) -> list[str]
     """Give a text in lines that a terminal can show, made safe piece by piece."""
     pieces = textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=hanging if hanging is not None else indent + "  ", break_on_hyphens=False)
     return [safe(piece) for piece in pieces]
-
-
-def _points(score: float) -> str:
-    return f"{score:g} point" if score == 1 else f"{score:g} points"
 
 
 def _number(value: str | float) -> str:

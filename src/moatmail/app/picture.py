@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `moatmail try` prints: what runs, and four lines to copy that show what it can do.
+"""What `moatmail try` prints: what runs, and five lines to copy that show what it can do.
 
 Obeys RFC 8314 §3.3 (submission with implicit TLS), RFC 5092 (the IMAP URL).
 Must never print a line that needs editing before it works in the shell it was started from.
@@ -50,6 +50,7 @@ Moatmail is running: trial mode, this machine only. Stop: Ctrl-C. Same command a
   2 read     {_read(trial)}
   3 sealed?  grep -r {shlex.quote(WORDS)} {shlex.quote(trial.folder)}   → finds nothing; that sentence is in the mail you just read
   4 durable? {program} demo crash   → in a throw-away folder: kills a server 5 times while sending, counts what was lost: 0
+  5 why?     {program} demo verdicts   → judges a good, a forged and a damaged message, and says why each ended as it did
 """
 
 

@@ -183,7 +183,7 @@ def _by_score(score: float, settings: Settings) -> _Words:
         (settings.junk_score, decision.JUNK, "it goes to Junk"),
     )
     limit, name, end = next((one for one in levels if score >= one[0]), levels[-1])
-    return [f"the findings have {score:g} points together; from {limit:g} on {end}"], (name,)
+    return [f"the findings have {points_of(score)} together; from {limit:g} on {end}"], (name,)
 
 
 def _by_dmarc(failed: Finding, settings: Settings) -> _Words:
@@ -320,10 +320,15 @@ class _Search:
             self._choose([*chosen, self._places[at]], at + 1, count - 1, weight + self._weights[at])
 
 
+def points_of(weight: float) -> str:
+    """Give a weight in words."""
+    return f"{weight:g} point" if weight == 1 else f"{weight:g} points"
+
+
 def change_in_words(turning: Turning) -> str:
     """Say what a turning means in one sentence."""
     names = ", ".join(finding.name for finding in turning.without)
-    points = f" ({turning.weight:g} points)" if turning.weight else ""
+    points = f" ({points_of(turning.weight)})" if turning.weight else ""
     end = end_of(turning.outcome.disposition, turning.outcome.mailboxes)
     if turning.turned:
         return f"without {names}{points}: {end}"

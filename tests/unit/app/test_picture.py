@@ -31,7 +31,7 @@ def test_the_picture_is_the_one_that_was_promised() -> None:
         "             bob@example.test     ghi-jkl   certificate   ./moatmail-try/ca.pem",
         "",
     ]
-    assert [one.split()[:2] for one in lines[5:]] == [["1", "send"], ["2", "read"], ["3", "sealed?"], ["4", "durable?"]]
+    assert [one.split()[:2] for one in lines[5:]] == [["1", "send"], ["2", "read"], ["3", "sealed?"], ["4", "durable?"], ["5", "why?"]]
 
 
 def test_the_send_line_pipes_a_whole_message_with_its_line_ends_into_curl() -> None:

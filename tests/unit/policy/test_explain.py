@@ -227,7 +227,7 @@ def test_a_policy_that_was_not_alone_says_so() -> None:
     why = explained(FAILED, Finding("rule.a", 13.0)).recipients[0]
     assert why.ground is Ground.POLICY
     assert why.turning is not None
-    assert change_in_words(why.turning).startswith("without dmarc.fail (1 points) no better: ")
+    assert change_in_words(why.turning).startswith("without dmarc.fail (1 point) no better: ")
 
 
 def test_a_hundred_findings_are_explained_at_once() -> None:
