@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets as a message are verified without an exception, nothing is asked that is no DNS name, and nothing passes that was not signed.
 
-Obeys RFC 6376, RFC 8617; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_dkim.py --plain ROUNDS [SEED]`.
+Obeys RFC 6376, RFC 8617; started as tests/fuzz/harness.py says.
 Must never know how signatures are read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the readers and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.limits.mailauth import DKIM_SIGNATURES_MAX
 from moatmail.core.ports.resolver import Answer
@@ -27,6 +21,7 @@ from moatmail.mailauth.result import Result
 from moatmail.mailauth.signed import read_message
 from moatmail.mailauth.tags import TagError, Tags
 from moatmail.net.resolver_table import TableResolver
+from tests.fuzz.harness import Target, changed, joined
 
 SEEDS = (
     b"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=example.org; s=s1;\r\n\th=from : to:from; l=5; t=1; x=2;\r\n bh=AAAA; b=AAAA BBBB\r\n",
@@ -122,45 +117,10 @@ def check_body(data: bytes) -> None:
 
 def mutate(random: Random) -> bytes:
     """Make an input from the seeds: joined, cut, overwritten."""
-    data = bytearray()
-    for _ in range(random.randint(1, 7)):
-        data += random.choice(SEEDS)
-    for _ in range(random.randint(0, 8)):
-        place = random.randrange(len(data) + 1)
-        token = random.choice(TOKENS)
-        match random.randrange(3):
-            case 0:
-                data[place : place + len(token)] = token
-            case 1:
-                del data[place : place + random.randint(1, 9)]
-            case _:
-                data[place:place] = token
-    return bytes(data)
+    return changed(random, joined(random, SEEDS, 7), TOKENS)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

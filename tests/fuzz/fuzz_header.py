@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets as a header or a field's value are read without an exception, and what is read lies within what was given.
 
-Obeys RFC 5322, RFC 2047, RFC 2231; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_header.py --plain ROUNDS [SEED]`.
+Obeys RFC 5322, RFC 2047, RFC 2231; started as tests/fuzz/harness.py says.
 Must never know how the readers work.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the readers and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.limits.message import ADDRESSES_MAX, MESSAGE_IDS_MAX, PARAMETER_OCTETS_MAX, PARAMETERS_MAX
 from moatmail.message.addresses import mailboxes
@@ -24,6 +18,7 @@ from moatmail.message.parameters import parameter_text, parse_parameters, strip_
 from moatmail.message.references import base_subject, message_id, message_ids
 from moatmail.message.submitted import complete
 from moatmail.message.text import header_text
+from tests.fuzz.harness import Target, changed, joined
 
 SEEDS = (
     b"From a@b Sat\r\nReceived: from x\r\n\tby y; Wed, 5 Mar 2025 07:06:05 +0000\r\n",
@@ -98,45 +93,10 @@ def check_value(value: bytes) -> None:
 
 def mutate(random: Random) -> bytes:
     """Make an input from the seeds: joined, cut, overwritten."""
-    data = bytearray()
-    for _ in range(random.randint(1, 4)):
-        data += random.choice(SEEDS)
-    for _ in range(random.randint(0, 8)):
-        place = random.randrange(len(data) + 1)
-        token = random.choice(TOKENS)
-        match random.randrange(3):
-            case 0:
-                data[place : place + len(token)] = token
-            case 1:
-                del data[place : place + random.randint(1, 9)]
-            case _:
-                data[place:place] = token
-    return bytes(data)
+    return changed(random, joined(random, SEEDS, 4), TOKENS)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

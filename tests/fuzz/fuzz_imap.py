@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets, in any pieces, leave the IMAP engine in a legal state, with whole lines written and bounded memory, without an exception.
 
-Obeys RFC 3501 §3; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_imap.py --plain ROUNDS [SEED]`.
+Obeys RFC 3501 §3; started as tests/fuzz/harness.py says.
 Must never know a session.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
-
-if __name__ == "__main__":  # the engine and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap.profile import EXTENSIONS, Profile, State
 from moatmail.wire.imap.server import IMAPServer
+from tests.fuzz.harness import Target
 from tests.transcripts.imap.player import Application
 
 STARTS = (b"", b"x LOGIN ann right\r\n", b"x LOGIN ann right\r\ny SELECT INBOX\r\n", b"x LOGIN ann right\r\ny IDLE\r\n", b"x AUTHENTICATE PLAIN\r\n")
@@ -79,32 +73,8 @@ def mutate(random: Random) -> bytes:
     return bytes(data)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    with TemporaryDirectory() as corpus:  # whole commands to begin with: single octets would take hours to find one
-        for number, seed in enumerate(SEEDS):
-            (Path(corpus) / str(number)).write_bytes(b"\x06\x00" + seed)
-        atheris.instrument_all()
-        atheris.Setup([*sys.argv, corpus], check)
-        atheris.Fuzz()
-
+# Whole commands to begin with: single octets would take hours to find one.
+TARGET = Target(check, mutate, [b"\x06\x00" + seed for seed in SEEDS])
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

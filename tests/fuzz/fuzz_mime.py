@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets, in any pieces, are a message whose parts tile it within all limits and whose FETCH items keep the grammar, without an exception.
 
-Obeys RFC 2046 and RFC 3501 §9; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_mime.py --plain ROUNDS [SEED]`.
+Obeys RFC 2046 and RFC 3501 §9; started as tests/fuzz/harness.py says.
 Must never know how the parser works.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from random import Random
 
-if __name__ == "__main__":  # the parser and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
-
 from moatmail.message.text import body_texts
+from tests.fuzz.harness import Target, changed, joined
 from tests.unit.message.reading import judge, parse
 
 SEEDS = (
@@ -61,45 +56,10 @@ def check(data: bytes) -> None:
 
 def mutate(random: Random) -> bytes:
     """Make an input from the seeds: joined, cut, overwritten."""
-    data = bytearray(random.randbytes(1))
-    for _ in range(random.randint(1, 6)):
-        data += random.choice(SEEDS)
-    for _ in range(random.randint(0, 8)):
-        place = random.randrange(1, len(data)) if len(data) > 1 else 1
-        token = random.choice(TOKENS)
-        match random.randrange(3):
-            case 0:
-                data[place : place + len(token)] = token
-            case 1:
-                del data[place : place + random.randint(1, 9)]
-            case _:
-                data[place:place] = token
-    return bytes(data)
+    return changed(random, bytearray(random.randbytes(1)) + joined(random, SEEDS, 6), TOKENS, 1)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

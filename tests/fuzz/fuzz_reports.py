@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets as a mail, an aggregate report, TLS report, feedback report or archive are read within bounds or refused with one error.
 
-Obeys RFC 9990 §8.1; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_reports.py --plain ROUNDS [SEED]`.
+Obeys RFC 9990 §8.1; started as tests/fuzz/harness.py says.
 Must never know how reports are read.
 """
 
@@ -11,14 +11,8 @@ import base64
 import gzip
 import io
 import json
-import sys
 import zipfile
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the code and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.limits.mailauth import REPORT_NOTES_MAX, REPORT_OCTETS, REPORT_RESULTS_MAX, REPORT_ROWS_OCTETS, REPORT_TEXT_MAX
 from moatmail.mailauth.reports.aggregate import parse_aggregate
@@ -27,6 +21,7 @@ from moatmail.mailauth.reports.received import KINDS, Arrived, read_reports
 from moatmail.mailauth.reports.tls import parse_tls
 from moatmail.mailauth.reports.unpack import Room, unpacked
 from moatmail.mailauth.reports.unreadable import UnreadableReportError
+from tests.fuzz.harness import Target
 
 XML = (
     b'<?xml version="1.0" encoding="UTF-8"?><feedback xmlns="urn:ietf:params:xml:ns:dmarc-2.0"><version>1.0</version><report_metadata>'
@@ -137,29 +132,7 @@ def mutate(random: Random) -> bytes:
     return bytes(data)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

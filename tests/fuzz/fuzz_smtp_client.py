@@ -1,25 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any replies, in any pieces, leave the SMTP client in a legal state, every recipient settled once, bounded memory, and no secret in clear.
 
-Obeys RFC 5321; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_smtp_client.py --plain ROUNDS [SEED]`.
+Obeys RFC 5321; started as tests/fuzz/harness.py says.
 Must never know a session.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the engine and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Recipient
 from moatmail.core.limits.smtp import REMOTE_REPLY_LINE_MAX
 from moatmail.wire.smtp.client import ClientProfile, SMTPClient, TlsUse
 from moatmail.wire.smtp.client_events import ContentWanted, HandshakeDue, Outcome, Ready, SessionFailed
+from tests.fuzz.harness import Target
 
 ENVELOPE = Envelope(None, tuple(Recipient(Address(name, "x.example")) for name in "abc"))
 CONTENT = b"a: b\r\n\r\n.\r\n"
@@ -126,29 +121,7 @@ def mutate(random: Random) -> bytes:
     return bytes(data)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

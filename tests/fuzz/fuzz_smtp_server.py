@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets, in any pieces, leave the SMTP server in a legal state, with whole reply lines written, bounded memory and no smuggled content.
 
-Obeys RFC 5321; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_smtp_server.py --plain ROUNDS [SEED]`.
+Obeys RFC 5321; started as tests/fuzz/harness.py says.
 Must never know a session.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the engine and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.limits.smtp import AUTH_LINE_MAX
 from moatmail.wire.smtp.content import ContentLimits
 from moatmail.wire.smtp.profile import Door, Profile, SessionLimits
 from moatmail.wire.smtp.server import SMTPServer
+from tests.fuzz.harness import Target
 from tests.transcripts.smtp_player import MECHANISMS, Application
 
 TRANSACTION = b"EHLO x\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.test>\r\n"
@@ -93,29 +88,7 @@ def mutate(random: Random) -> bytes:
     return bytes(data)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

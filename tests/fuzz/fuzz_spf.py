@@ -1,20 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Invariant: any octets as an SPF record are read or refused, what is read makes names that a resolver can be asked, and a check with it ends with a result.
 
-Obeys RFC 7208; run by `make fuzz` (atheris), or plainly: `python tests/fuzz/fuzz_spf.py --plain ROUNDS [SEED]`.
+Obeys RFC 7208; started as tests/fuzz/harness.py says.
 Must never know how records are read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from random import Random
-
-if __name__ == "__main__":  # the code and the tests are found beside this file, also without an installed package
-    root = Path(__file__).resolve().parents[2]
-    sys.path[:0] = [str(root / "src"), str(root)]
 
 from moatmail.core.address import Address
 from moatmail.core.limits.mailauth import DNS_NAME_MAX, SPF_EXPLANATION_MAX
@@ -24,6 +18,7 @@ from moatmail.mailauth.spf.check import SPFClient, check_mail_from
 from moatmail.mailauth.spf.macro import Facts, MacroError, expand, expand_name, parse_explanation
 from moatmail.mailauth.spf.record import RecordError, parse, select
 from moatmail.net.resolver_table import TableResolver, Zone
+from tests.fuzz.harness import Target, changed, joined
 
 SEEDS = (
     b"v=spf1 a mx/24//64 ip4:192.0.2.0/24 ip6:2001:db8::/32 include:b.test exists:%{ir}.%{v}.b.test ptr:b.test ~all",
@@ -72,44 +67,11 @@ def check_text(data: bytes) -> None:
 
 
 def mutate(random: Random) -> bytes:
-    """Make an input from the seeds: cut, overwritten, grown."""
-    data = bytearray(random.choice(SEEDS))
-    for _ in range(random.randint(0, 8)):
-        place = random.randrange(7, max(8, len(data)))
-        token = random.choice(TOKENS)
-        match random.randrange(3):
-            case 0:
-                data[place : place + len(token)] = token
-            case 1:
-                del data[place : place + random.randint(1, 9)]
-            case _:
-                data[place:place] = token
-    return bytes(data)
+    """Make an input from the seeds: cut, overwritten, grown; the version stays."""
+    return changed(random, joined(random, SEEDS, 1), TOKENS, 7)
 
 
-def plain(rounds: int, seed: int) -> None:
-    """Run the invariant over seeded mutations, without a fuzzer."""
-    random = Random(seed)
-    for _ in range(rounds):
-        data = mutate(random)
-        try:
-            check(data)
-        except Exception:
-            sys.stderr.write(f"input: {data!r}\n")
-            raise
-
-
-def main() -> None:
-    """Choose between atheris and the plain loop."""
-    if sys.argv[1:2] == ["--plain"]:
-        plain(int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
-        return
-    import atheris  # noqa: PLC0415 - the plain loop runs where there is no atheris
-
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, check)
-    atheris.Fuzz()
-
+TARGET = Target(check, mutate)
 
 if __name__ == "__main__":
-    main()
+    TARGET.main()

@@ -148,5 +148,5 @@ def test_sections_of_sound_messages_are_what_was_put_in(tree: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_fuzz_targets_hold_on_seeded_mutations(seed: int) -> None:
-    fuzz_mime.plain(150, seed)
-    fuzz_header.plain(300, seed)
+    fuzz_mime.TARGET.plain(150, seed)
+    fuzz_header.TARGET.plain(300, seed)

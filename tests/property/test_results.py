@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 import authres
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from moatmail.mailauth.results import Method
 from moatmail.mailauth.signed import SignedMessage
 from moatmail.mailauth.spf.check import SPFIdentity, SPFResult
 from moatmail.message.header import Header
+from tests.fuzz import fuzz_results
 
 ID = "mx.moat.example"
 SOUND = ["a.example", "news.a.example", "xn--bcher-kva.example", "_spf.my_host.example", "x" * 63 + ".example", ".".join(["y" * 60] * 4)]
@@ -210,3 +212,8 @@ def test_the_oracle_and_we_agree_whose_a_field_is(claimed: bool, data: st.DataOb
     assert (read.authserv_id == ID) is claimed
     left = remove_foreign(field, ID)
     assert left == b"" if claimed else left is field
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fuzz_target_holds_over_seeded_inputs(seed: int) -> None:
+    fuzz_results.TARGET.plain(500, seed)
