@@ -21,6 +21,7 @@ from moatmail.policy.explain import Explanation, Told, Turning, Why, change_in_w
 from moatmail.policy.meaning import end_of
 
 _WIDTH: Final = 110
+_ANSWER: Final = 200
 _NAMED: Final = 3  # recipients named one by one where all of them met the same
 _DOORS: Final[Mapping[str, str]] = {"mx": "mx (from strangers)", "submission": "submission (from our users)", "submissions": "submissions (from our users)"}
 
@@ -113,11 +114,16 @@ def _findings(findings: Sequence[Told], score: float) -> Iterator[str]:
 def _questions(questions: Sequence[Question]) -> Iterator[str]:
     yield "asked of the DNS:" if questions else "asked of the DNS: nothing"
     for one in questions:
-        yield from _wrapped(f"{one.kind} {one.name}: {safe(one.outcome)}", "    ", hanging="        ")
+        yield from _wrapped(f"{one.kind} {one.name}: {_short(one.outcome)}", "    ", hanging="        ")
+
+
+def _short(answer: str) -> str:
+    """Give an answer as far as it is looked at by eyes: of a key the beginning."""
+    return answer if len(answer) <= _ANSWER else f"{answer[:_ANSWER]}…"
 
 
 def _evidence(finding: Finding) -> dict[str, str]:
-    return {safe(name): safe(text.replace("\n", ", ")) for name, text in finding.evidence.items()}
+    return {name: text.replace("\n", ", ") for name, text in finding.evidence.items()}
 
 
 def _wrapped(text: str, indent: str, *, hanging: str | None = None) -> list[str]:

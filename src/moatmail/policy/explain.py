@@ -309,7 +309,7 @@ class _Search:
         if self._tried > CHANGES_TRIED:
             return
         if count == 0:
-            if weight < self._lightest and self._is_enough(chosen):
+            if self._is_enough(chosen):
                 self._take(chosen)
             return
         for at in range(start, len(self._places) - count + 1):

@@ -109,7 +109,9 @@ def test_half_characters_do_not_stop_it() -> None:
     assert kept(transaction(found)).transaction.findings[0].evidence["explanation"] == "odd \\ud800 text"
 
 
-@pytest.mark.parametrize("damaged", [b"", b"\x01", b"\x02\x90", b"\x01\xc0", octets(transaction())[:-1], octets(transaction()) + b"\x00"])
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\x01", b"\x02\x90", b"\x02" + octets(transaction())[1:], b"\x01\xc0", octets(transaction())[:-1], octets(transaction()) + b"\x00"]
+)
 def test_what_is_no_decision_is_said_to_be_none(damaged: bytes) -> None:
     with pytest.raises(SealBrokenError, match="decision"):
         decision.decode(damaged)
