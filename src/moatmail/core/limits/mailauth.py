@@ -97,6 +97,12 @@ DMARC_QUESTIONS_MAX: Final = 8
 DMARC_RECORD_OCTETS: Final = 4 * 1024
 """Octets of a record that are read: the longest in use are under 1 KiB."""
 
+DMARC_CACHED_OCTETS: Final = 1024
+"""A record up to this length stays parsed."""
+
+DMARC_CACHED_RECORDS: Final = 512
+"""Records that stay parsed in one process: a busy receiver meets some hundred policies again and again; at worst 4 MiB."""
+
 DMARC_TAGS_MAX: Final = 64
 """Tags of one record that are read; RFC 9989 §4.7 names a dozen, and nobody writes more."""
 
@@ -199,6 +205,9 @@ FEEDBACK_VALUES_MAX: Final = 32
 """Values of a field of a feedback report that may stand several times (RFC 5965 §3.2)."""
 
 # ---- reports of our own ----
+REPORT_RECORDS_OWN: Final = 5_000
+"""Records of a report that we send: packed and sealed it still fits a row of the queue; those of the fewest messages are left out."""
+
 REPORT_HUMAN_MAX: Final = 200
 """Characters of our own remark on one result (RFC 9990 §3.1.1.12, human_result)."""
 

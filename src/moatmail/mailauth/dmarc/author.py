@@ -47,7 +47,7 @@ class Author:
     @property
     def domain(self) -> str | None:
         """Give the Author Domain, None where there is not exactly one that is certain (RFC 9989 §5.3.1)."""
-        return self.domains[0] if self.problem is None else None
+        return self.domains[0] if self.problem is None and self.domains else None
 
 
 def find_author(header: Header) -> Author:

@@ -7,15 +7,16 @@ Must never know how a message travels on: the policy that a domain asks for is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from moatmail.core.limits.mailauth import DMARC_WALKS_MAX
-from moatmail.core.ports.resolver import DNSError, Lookup, Resolver
+from moatmail.core.ports.resolver import Answer, DNSError, Lookup, Resolver
 from moatmail.mailauth.dmarc.author import Author, FromProblem
 from moatmail.mailauth.dmarc.record import Policy, Record
-from moatmail.mailauth.dmarc.walk import Walk
+from moatmail.mailauth.dmarc.walk import PolicyRecords, Walk
 from moatmail.mailauth.dns_name import to_a_labels
 from moatmail.mailauth.result import Result
 
@@ -65,7 +66,21 @@ async def check_dmarc(resolver: Resolver, author: Author, spf: Sequence[SPFIdent
     if author.domain is None:
         # RFC 9989 §5.3.1: without exactly one author domain there is nobody whose policy could be asked.
         return DMARCResult(Result.NONE, reason="no single author domain", problem=author.problem)
-    return await _Evaluation(resolver, author.domain).run(spf, dkim)
+    return await _Evaluation(resolver, author.domain, _claims(spf), _claims(dkim)).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A name that speaks for the message; `unfinished` where its check came to no end."""
+
+    name: str
+    unfinished: bool
+
+
+def _claims(identities: Iterable[SPFIdentity | DKIMIdentity]) -> list[_Claim]:
+    """Give, as A-labels, the names that passed and those that might have; what failed speaks for nobody."""
+    told = [(to_a_labels(one.domain), one.result) for one in identities if one.result is Result.PASS or one.result is Result.TEMPERROR]
+    return [_Claim(name, result is Result.TEMPERROR) for name, result in dict.fromkeys(told) if name is not None]
 
 
 class _Fit(Enum):
@@ -77,136 +92,157 @@ class _Fit(Enum):
 class _Evaluation:
     """One message: the author's walk, and one for each name that may belong to the same organization."""
 
-    def __init__(self, resolver: Resolver, domain: str) -> None:
+    def __init__(self, resolver: Resolver, domain: str, spf: Sequence[_Claim], dkim: Sequence[_Claim]) -> None:
         self._resolver = resolver
         self._domain = domain
-        self._walk = Walk(domain)
-        self._fits: dict[str, _Fit] = {domain: _Fit.ALIGNED}
-        self._whole = False
-        self._walks = 0
-        self._lookups: list[Lookup] = []
+        self._spf = spf
+        self._dkim = dkim
+        self._records = PolicyRecords(resolver)
+        self._walk = Walk(domain, self._records)
+        self._kin: dict[str, Walk] = {}
+        self._existence: Lookup | None = None
 
-    async def run(self, spf: Sequence[SPFIdentity], dkim: Sequence[DKIMIdentity]) -> DMARCResult:
-        walk = self._walk
-        await walk.begin(self._resolver)
-        if walk.own is None:
-            await self._finish_walk()
-            if walk.failed:
-                # RFC 9989 §5.3.6: what a silent name would have said decides, so there is neither pass nor fail.
-                return self._result(Result.TEMPERROR, reason=f"no answer about the policy at {walk.failed}")
-        applied = walk.policy() if self._whole else (self._domain, walk.own)
-        if applied is None or applied[1] is None:
-            return self._result(Result.NONE, reason="no policy is published")
+    async def run(self) -> DMARCResult:
+        own = await self._walk.begin()
+        await self._look_round(own)
+        if own is None and self._walk.failed:
+            # RFC 9989 §5.3.6: what a silent name would have said decides, so there is neither pass nor fail.
+            return self._without_policy(Result.TEMPERROR, f"no answer about the policy at {self._walk.failed}")
+        applied = self._walk.policy() if own is None else (self._domain, own)
+        if applied is None:
+            return self._without_policy(Result.NONE, "no policy is published")
         if not applied[1].usable:
-            return self._result(Result.NONE, reason="the policy record cannot be used")
-        return await self._judge(applied[0], applied[1], spf, dkim)
+            return self._without_policy(Result.NONE, "the policy record cannot be used")
+        await self._look_below(*applied)
+        return self._judge(*applied)
 
-    async def _judge(self, policy_domain: str, record: Record, spf: Sequence[SPFIdentity], dkim: Sequence[DKIMIdentity]) -> DMARCResult:
+    def _judge(self, policy_domain: str, record: Record) -> DMARCResult:
         # RFC 9989 §4.4.1: every signature counts for itself; one that passes and is aligned is enough.
-        by_spf = [(one.domain, one.result, record.strict_spf) for one in spf]
-        by_dkim = [(one.domain, one.result, record.strict_dkim) for one in dkim]
-        aligned_spf = await self._aligned(by_spf)
-        aligned_dkim = await self._aligned(by_dkim)
-        passed = bool(aligned_spf or aligned_dkim)
-        if not passed and (open_about := await self._undecided([*by_spf, *by_dkim])):
-            return self._result(Result.TEMPERROR, reason=f"whether {open_about} speaks for the author cannot be told now")
-        tag, policy = await self._policy(policy_domain, record)
-        wanted = Policy.NONE if passed else policy.lowered if record.testing else policy
-        return self._result(
+        aligned_spf = bool(self._aligned(self._spf, strict=record.strict_spf))
+        aligned_dkim = self._aligned(self._dkim, strict=record.strict_dkim)
+        passed = aligned_spf or bool(aligned_dkim)
+        if not passed:
+            undecided = self._undecided(self._spf, strict=record.strict_spf) or self._undecided(self._dkim, strict=record.strict_dkim)
+            if undecided:
+                return self._without_policy(Result.TEMPERROR, f"whether {undecided} speaks for the author cannot be told now")
+        tag, policy = self._policy(policy_domain, record)
+        return DMARCResult(
             Result.PASS if passed else Result.FAIL,
+            author_domain=self._domain,
             policy_domain=policy_domain,
+            org_domain=self._organization,
             tag=tag,
             policy=policy,
             testing=record.testing,
-            disposition=wanted,
-            aligned_spf=bool(aligned_spf),
+            disposition=Policy.NONE if passed else policy.lowered if record.testing else policy,
+            aligned_spf=aligned_spf,
             aligned_dkim=aligned_dkim,
             record=record,
             reason="" if passed else "nothing that passes speaks for the author's organization",
+            lookups=self._lookups,
         )
 
-    def _result(self, result: Result, **facts: object) -> DMARCResult:
-        return DMARCResult(
-            result,
-            author_domain=self._domain,
-            org_domain=self._walk.organization if self._whole and not self._walk.failed else None,
-            lookups=(*self._walk.lookups, *self._lookups),
-            **facts,  # type: ignore[arg-type]
-        )
+    def _without_policy(self, result: Result, reason: str) -> DMARCResult:
+        return DMARCResult(result, author_domain=self._domain, org_domain=self._organization, reason=reason, lookups=self._lookups)
+
+    @property
+    def _organization(self) -> str | None:
+        return self._walk.organization if self._walk.whole and not self._walk.failed else None
+
+    @property
+    def _lookups(self) -> tuple[Lookup, ...]:
+        return self._records.lookups if self._existence is None else (*self._records.lookups, self._existence)
+
+    # ------------------------------------------------------------ what is asked
+
+    async def _look_round(self, own: Record | None) -> None:
+        """Finish the author's walk if anything depends on it, and beside it walk the names that are probably kin."""
+        others = self._others(own)
+        if own is not None and not others:
+            return
+        # Whoever shares two labels with the author is worth the question before the organization is known; hosts of one top level seldom are.
+        near = "." + ".".join(self._domain.split(".")[-2:])
+        walks = self._new_walks([name for name in others if ("." + name).endswith(near)])
+        await _side_by_side([self._walk.finish(), *(walk.finish() for walk in walks)])
+
+    async def _look_below(self, policy_domain: str, record: Record) -> None:
+        """Walk the kin that is only seen now that the organization is known; ask whether the author's domain exists if that decides."""
+        waiting: list[Coroutine[object, object, None]] = []
+        if self._organization is not None:
+            names = [name for name in self._others(record) if self._is_below(name) and name not in self._kin]
+            waiting += [walk.finish() for walk in self._new_walks(names)]
+        if policy_domain != self._domain and record.np is not None:
+            waiting.append(self._look_for_existence())
+        await _side_by_side(waiting)
+
+    def _others(self, record: Record | None) -> list[str]:
+        """Give the names that are not the author's own but might be aligned: under the same top level, in relaxed mode (RFC 9989 §4.4)."""
+        spf = [] if record is not None and record.strict_spf else self._spf
+        dkim = [] if record is not None and record.strict_dkim else self._dkim
+        names = dict.fromkeys(one.name for one in (*spf, *dkim) if one.name != self._domain)
+        return [name for name in names if self._shares_top(name)]
+
+    def _new_walks(self, names: Iterable[str]) -> list[Walk]:
+        walks = [Walk(name, self._records) for name in names][: DMARC_WALKS_MAX - len(self._kin)]
+        self._kin.update((walk.name, walk) for walk in walks)
+        return walks
+
+    async def _look_for_existence(self) -> None:
+        try:
+            answer: Answer | None = await self._resolver.a(self._domain)
+        except DNSError:
+            answer = None
+        self._existence = Lookup("A", self._domain, answer)
 
     # ------------------------------------------------------------ alignment
 
-    async def _aligned(self, identities: Iterable[tuple[str, Result, bool]]) -> tuple[str, ...]:
-        """Give the names that pass and are aligned, each once, in order."""
-        names: dict[str, None] = {}
-        for domain, result, strict in identities:
-            name = to_a_labels(domain)
-            if name is not None and result is Result.PASS and await self._fit(name, strict=strict) is _Fit.ALIGNED:
-                names[name] = None
-        return tuple(names)
+    def _aligned(self, claims: Iterable[_Claim], *, strict: bool) -> tuple[str, ...]:
+        """Give the names that pass and are aligned, in order."""
+        return tuple(one.name for one in claims if not one.unfinished and self._fit(one.name, strict=strict) is _Fit.ALIGNED)
 
-    async def _undecided(self, identities: Iterable[tuple[str, Result, bool]]) -> str:
-        """Give a name that might have made it a pass: checked without end, or passed while its organization is not known; "" for none."""
-        for domain, result, strict in identities:
-            name = to_a_labels(domain)
-            if name is None or result not in {Result.PASS, Result.TEMPERROR}:
-                continue
-            fit = await self._fit(name, strict=strict)
-            if fit is _Fit.UNKNOWN or (fit is _Fit.ALIGNED and result is Result.TEMPERROR):
-                return name
-        return ""
+    def _undecided(self, claims: Iterable[_Claim], *, strict: bool) -> str:
+        """Give a name that might have made it a pass: aligned but checked without end, or perhaps of the same organization; "" for none."""
+        fits = [(one, self._fit(one.name, strict=strict)) for one in claims]
+        return next((one.name for one, fit in fits if fit is _Fit.UNKNOWN or (fit is _Fit.ALIGNED and one.unfinished)), "")
 
-    async def _fit(self, name: str, *, strict: bool) -> _Fit:
+    def _fit(self, name: str, *, strict: bool) -> _Fit:
         """Tell whether `name` is the author's own, or in relaxed mode of the same organization (RFC 9989 §4.4)."""
         if name == self._domain:
             return _Fit.ALIGNED
-        if strict or name.rpartition(".")[2] != self._domain.rpartition(".")[2]:
-            # Under another top level no answer could make it the same organization.
+        # Under another top level no answer could make it the same organization.
+        if strict or not self._shares_top(name):
             return _Fit.STRANGER
-        if name not in self._fits:
-            self._fits[name] = await self._relaxed(name)
-        return self._fits[name]
-
-    async def _relaxed(self, name: str) -> _Fit:
-        await self._finish_walk()
         if self._walk.failed:
             return _Fit.UNKNOWN
-        organization = self._walk.organization
-        # An Organizational Domain is the name itself or stands above it: names that do not lie below ours cost no question.
-        if name != organization and not name.endswith("." + organization):
+        walk = self._kin.get(name)
+        if walk is None or not self._is_below(name):
             return _Fit.STRANGER
-        if self._walks == DMARC_WALKS_MAX:
-            return _Fit.STRANGER
-        self._walks += 1
-        walk = Walk(name)
-        await walk.finish(self._resolver)
-        self._lookups += walk.lookups
         if walk.failed:
             return _Fit.UNKNOWN
-        return _Fit.ALIGNED if walk.organization == organization else _Fit.STRANGER
+        return _Fit.ALIGNED if walk.organization == self._walk.organization else _Fit.STRANGER
 
-    async def _finish_walk(self) -> None:
-        if not self._whole:
-            self._whole = True
-            await self._walk.finish(self._resolver)
+    def _shares_top(self, name: str) -> bool:
+        return name.rpartition(".")[2] == self._domain.rpartition(".")[2]
+
+    def _is_below(self, name: str) -> bool:
+        """Tell whether `name` is the author's organization or below it: an Organizational Domain is the name itself or stands above it."""
+        return ("." + name).endswith("." + self._walk.organization)
 
     # ------------------------------------------------------------ the policy
 
-    async def _policy(self, policy_domain: str, record: Record) -> tuple[str, Policy]:
+    def _policy(self, policy_domain: str, record: Record) -> tuple[str, Policy]:
         """Give the tag that applies and its policy: p for the name itself; below it np where the name does not exist, sp, p (RFC 9989 §4.7)."""
         if policy_domain == self._domain:
             return "p", record.p
-        below = ("p", record.p) if record.sp is None else ("sp", record.sp)
-        if record.np is None or await self._exists():
-            return below
-        return "np", record.np
+        # RFC 9989 §4.7, np: any answer but NXDOMAIN means that the name exists; where none came we do not say that it is missing.
+        known = self._existence.answer if self._existence is not None else None
+        if record.np is not None and known is not None and not known.exists:
+            return "np", record.np
+        return ("p", record.p) if record.sp is None else ("sp", record.sp)
 
-    async def _exists(self) -> bool:
-        """Tell whether the author's domain exists: any answer but NXDOMAIN, and where none came we do not say that it is missing (RFC 9989 §4.7, np)."""
-        try:
-            answer = await self._resolver.a(self._domain)
-        except DNSError:
-            self._lookups.append(Lookup("A", self._domain, None))
-            return True
-        self._lookups.append(Lookup("A", self._domain, answer))
-        return answer.exists
+
+async def _side_by_side(waiting: Sequence[Coroutine[object, object, None]]) -> None:
+    if len(waiting) == 1:
+        await waiting[0]  # a task of its own would cost more than what it does
+    elif waiting:
+        await asyncio.gather(*waiting)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from moatmail.core.address import Address, AddressError, parse_mailbox
-from moatmail.core.limits.mailauth import DMARC_RECORD_OCTETS, DMARC_TAGS_MAX, DMARC_URIS_MAX
+from moatmail.core.limits.mailauth import DMARC_CACHED_OCTETS, DMARC_CACHED_RECORDS, DMARC_RECORD_OCTETS, DMARC_TAGS_MAX, DMARC_URIS_MAX
 
 _BLANKS: Final = b" \t"
 # RFC 9989 §4.8: the version is the first tag; its name is a literal without case, its value one with case, blanks may stand round both.
@@ -90,6 +91,10 @@ def is_record(text: bytes) -> bool:
 
 def parse_record(text: bytes) -> Record:
     """Read what `is_record` accepts; a broken tag is dropped alone; never raises (RFC 9989 §4.7)."""
+    return _parse_cached(text) if len(text) <= DMARC_CACHED_OCTETS else _parse(text)
+
+
+def _parse(text: bytes) -> Record:
     tags, problems = _tags(text)
     policies = {name: _word(tags, name, Policy, problems) for name in (b"p", b"sp", b"np")}
     broken = policies[b"p"] is None or any(policies[name] is None and name in tags for name in (b"sp", b"np"))
@@ -113,6 +118,9 @@ def parse_record(text: bytes) -> Record:
         usable=rescued or not broken,
         problems=tuple(problems),
     )
+
+
+_parse_cached = lru_cache(DMARC_CACHED_RECORDS)(_parse)
 
 
 class _Flag(StrEnum):
