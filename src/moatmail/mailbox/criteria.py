@@ -99,6 +99,20 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedUntil:
+    """The internal date is `moment` (epoch seconds) or before."""
+
+    moment: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFrom:
+    """The internal date is `moment` (epoch seconds) or after."""
+
+    moment: float
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """The day that the Date field names, in the zone it names; a message without a readable Date matches none."""
 
@@ -132,7 +146,7 @@ class Text:
     text: str
 
 
-Criterion = And | Or | Not | Flag | Keyword | Uids | ModSeq | Larger | Smaller | Received | Sent | HeaderText | Body | Text
+Criterion = And | Or | Not | Flag | Keyword | Uids | ModSeq | Larger | Smaller | Received | ReceivedUntil | ReceivedFrom | Sent | HeaderText | Body | Text
 
 
 def fold(text: str) -> str:

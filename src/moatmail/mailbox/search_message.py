@@ -13,7 +13,23 @@ from enum import IntEnum
 from operator import eq, ge, lt
 from typing import Any, Final, Protocol
 
-from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Received, Relation, Sent, Smaller, Text, fold
+from moatmail.mailbox.criteria import (
+    And,
+    Body,
+    Criterion,
+    HeaderText,
+    Larger,
+    Not,
+    Or,
+    Received,
+    ReceivedFrom,
+    ReceivedUntil,
+    Relation,
+    Sent,
+    Smaller,
+    Text,
+    fold,
+)
 from moatmail.mailbox.search_columns import Columns
 from moatmail.message.addresses import mailboxes
 from moatmail.message.encoded_word import decode_words
@@ -54,12 +70,27 @@ class Content(Protocol):
 class Candidate:
     """One message under examination: what is known of it so far, and texts folded once."""
 
-    __slots__ = ("_bodies", "_folded", "_header", "_header_text", "_more", "content", "level", "place", "received_day", "sent_day", "size", "summary")
+    __slots__ = (
+        "_bodies",
+        "_folded",
+        "_header",
+        "_header_text",
+        "_more",
+        "content",
+        "level",
+        "place",
+        "received_at",
+        "received_day",
+        "sent_day",
+        "size",
+        "summary",
+    )
 
     def __init__(self, place: int, size: int, received_at: float) -> None:
         """Begin with what a page of sizes tells."""
         self.place = place
         self.size = size
+        self.received_at = received_at
         self.received_day = int(received_at // _DAY)
         self.level = Level.SIZES
         self.summary: Summary | None = None
@@ -156,7 +187,7 @@ def asks_sizes(criterion: Criterion) -> bool:
         return any(map(asks_sizes, criterion.parts))
     if isinstance(criterion, Not):
         return asks_sizes(criterion.part)
-    return isinstance(criterion, Larger | Smaller | Received)
+    return isinstance(criterion, Larger | Smaller | Received | ReceivedUntil | ReceivedFrom)
 
 
 def _and(criterion: And, columns: Columns) -> Test:
@@ -204,6 +235,14 @@ def _smaller(criterion: Smaller, _columns: Columns) -> Test:
 def _received(criterion: Received, _columns: Columns) -> Test:
     compare, day = _COMPARE[criterion.relation], criterion.day.toordinal() - _EPOCH
     return lambda candidate: compare(candidate.received_day, day)
+
+
+def _received_until(criterion: ReceivedUntil, _columns: Columns) -> Test:
+    return lambda candidate: candidate.received_at <= criterion.moment
+
+
+def _received_from(criterion: ReceivedFrom, _columns: Columns) -> Test:
+    return lambda candidate: candidate.received_at >= criterion.moment
 
 
 def _sent(criterion: Sent, _columns: Columns) -> Test:
@@ -257,6 +296,8 @@ _BUILDERS: Final[dict[type[Any], Callable[[Any, Columns], Test]]] = {
     Larger: _larger,
     Smaller: _smaller,
     Received: _received,
+    ReceivedUntil: _received_until,
+    ReceivedFrom: _received_from,
     Sent: _sent,
     HeaderText: _header_field,
     Body: _body,

@@ -9,8 +9,9 @@ A file holds blocks. Client lines of one block are sent together, the server lin
     C~ text      octets with \r \n \0 \\        # comment
     @tls         the connection is inside TLS   @login      already authenticated     @select    INBOX is selected
     @offer NAME  one more extension             @append-limit N     @eof    the client closes its side
-`{repeat:TEXT:N}` stands for N times TEXT. The application knows the mailboxes INBOX and "a/b", the user ann with password "right";
-it stores a message of up to 100,000 octets and says NO [OVERQUOTA] in the middle of a larger one.
+`{repeat:TEXT:N}` stands for N times TEXT, `{capabilities}` for what is announced after login (test_server.py tells it). The application
+knows the mailboxes INBOX and "a/b", the user ann with password "right"; it stores a message of up to 100,000 octets and says
+NO [OVERQUOTA] in the middle of a larger one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from moatmail.wire.imap import events, responses
-from moatmail.wire.imap.profile import EXTENSIONS, Profile
+from moatmail.wire.imap.profile import EXTENSIONS, Profile, State
 from moatmail.wire.imap.server import IMAPServer, Result
 
 _REPEAT = re.compile(r"\{repeat:(.*?):([0-9]+)\}")
@@ -152,7 +153,7 @@ class Player:
             elif sort == "C~":
                 self._sent += _unescape(_expand(text))
             elif sort == "S:":
-                self._wanted += text.encode() + b"\r\n"
+                self._wanted += text.encode().replace(b"{capabilities}", self._capabilities()) + b"\r\n"
             elif line.startswith("@"):
                 self._set(line[1:].split(), number)
             else:
@@ -177,6 +178,9 @@ class Player:
                 self._begin().run()
             case _:
                 raise AssertionError(f"line {number}: {words}")
+
+    def _capabilities(self) -> bytes:
+        return b" ".join(self._profile.capabilities(State.AUTHENTICATED))
 
     def _begin(self) -> Application:
         if self._application is None:

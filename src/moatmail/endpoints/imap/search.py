@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEARCH and UID SEARCH: the client's keys as criteria of the mailbox, what was found as SEARCH or ESEARCH.
 
-Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ).
+Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ).
 Must never know how a message is matched.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -45,7 +46,7 @@ async def run(conversation: Conversation, command: events.Search) -> None:
     view = await current_view(conversation)
     aligned = selected.is_aligned(view)
     snapshot = take_snapshot(selected, view)
-    criterion = translate(command.key, selected)
+    criterion = translate(command.key, Present(selected, conversation.now()))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     need = _NEEDS.get(command.returns or frozenset(), Need.ALL)
     places = await search(criterion, snapshot, reader, Slices(conversation.door.clock, partial(_check_peer, conversation)), need)
@@ -99,39 +100,47 @@ def take_snapshot(selected: Selected, view: View) -> Snapshot:
 # ---------------------------------------------------------------- keys to criteria
 
 
-def translate(key: SearchKey, selected: Selected) -> Criterion:
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What keys are relative to: the messages the client was told of, and the time."""
+
+    selected: Selected
+    now: float
+
+
+def translate(key: SearchKey, present: Present) -> Criterion:
     """Give a search key as criterion; message numbers become the UIDs they stand for."""
-    return _TRANSLATORS[type(key)](key, selected)
+    return _TRANSLATORS[type(key)](key, present)
 
 
-def _everything(_key: keys.Everything, _selected: Selected) -> Criterion:
+def _everything(_key: keys.Everything, _present: Present) -> Criterion:
     return criteria.And()
 
 
-def _and(key: keys.And, selected: Selected) -> Criterion:
-    return criteria.And(tuple([translate(part, selected) for part in key.keys]))
+def _and(key: keys.And, present: Present) -> Criterion:
+    return criteria.And(tuple([translate(part, present) for part in key.keys]))
 
 
-def _or(key: keys.Or, selected: Selected) -> Criterion:
-    return criteria.Or((translate(key.left, selected), translate(key.right, selected)))
+def _or(key: keys.Or, present: Present) -> Criterion:
+    return criteria.Or((translate(key.left, present), translate(key.right, present)))
 
 
-def _not(key: keys.Not, selected: Selected) -> Criterion:
-    return criteria.Not(translate(key.key, selected))
+def _not(key: keys.Not, present: Present) -> Criterion:
+    return criteria.Not(translate(key.key, present))
 
 
-def _numbers(key: keys.Numbers, selected: Selected) -> Criterion:
-    numbering = selected.numbering
+def _numbers(key: keys.Numbers, present: Present) -> Criterion:
+    numbering = present.selected.numbering
     # A number beyond the mailbox names no message here, as in RFC 4731's answers without ALL; other commands refuse it.
     ranges = [(first, min(last, numbering.count)) for first, last in key.sequence.resolve(numbering.count) if first <= numbering.count]
     return criteria.Uids(tuple([(numbering.uid(first), numbering.uid(last)) for first, last in ranges]))
 
 
-def _uids(key: keys.Uids, selected: Selected) -> Criterion:
-    return criteria.Uids(key.sequence.resolve(selected.numbering.last_uid))
+def _uids(key: keys.Uids, present: Present) -> Criterion:
+    return criteria.Uids(key.sequence.resolve(present.selected.numbering.last_uid))
 
 
-_TRANSLATORS: Final[dict[type[Any], Callable[[Any, Selected], Criterion]]] = {
+_TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {
     keys.Everything: _everything,
     keys.And: _and,
     keys.Or: _or,
@@ -146,6 +155,9 @@ _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Selected], Criterion]]] = {
     keys.Larger: lambda key, _: criteria.Larger(key.size),
     keys.Smaller: lambda key, _: criteria.Smaller(key.size),
     keys.Received: lambda key, _: criteria.Received(criteria.Relation(key.relation.value), key.day),
+    # RFC 5032 §3: both ends belong to the interval.
+    keys.Older: lambda key, present: criteria.ReceivedUntil(present.now - key.seconds),
+    keys.Younger: lambda key, present: criteria.ReceivedFrom(present.now - key.seconds),
     keys.Sent: lambda key, _: criteria.Sent(criteria.Relation(key.relation.value), key.day),
     keys.ModSeq: lambda key, _: criteria.ModSeq(key.value),
 }

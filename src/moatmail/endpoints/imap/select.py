@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SELECT, EXAMINE, CLOSE, UNSELECT, STATUS, and waiting for changes: NOOP, CHECK, IDLE.
 
-Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7.
+Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7,
+RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE).
 Must never know how rows are kept.
 """
 
@@ -16,7 +17,6 @@ from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import claim_recent, enable_condstore, sync
 from moatmail.mailbox import mailboxes, placements
 from moatmail.mailbox.numbering import Numbering
-from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.view import View
 from moatmail.store.queries import MailboxRow
 from moatmail.wire.imap import events, responses
@@ -111,13 +111,17 @@ async def on_idle_broken(conversation: Conversation, notice: events.IdleBroken) 
 
 # ---------------------------------------------------------------- STATUS
 
-_STATUS: Final[dict[bytes, Callable[[MailboxRow, Recents], int]]] = {
+_STATUS: Final[dict[bytes, Callable[[MailboxRow, Conversation], int]]] = {
     b"MESSAGES": lambda row, _: row.messages,
-    b"RECENT": lambda row, recents: min(row.messages, max(0, row.uidnext - recents.first(row.id))),
+    b"RECENT": lambda row, conversation: min(row.messages, max(0, row.uidnext - conversation.account.recents.first(row.id))),
     b"UIDNEXT": lambda row, _: row.uidnext,
     b"UIDVALIDITY": lambda row, _: row.uidvalidity,
     b"UNSEEN": lambda row, _: row.unseen,
     b"HIGHESTMODSEQ": lambda row, _: max(row.highestmodseq, 1),
+    # RFC 8438 §2: the sum of the sizes, whatever the disk holds of them.
+    b"SIZE": lambda row, _: row.octets,
+    # RFC 7889 §4: no mailbox has a limit of its own.
+    b"APPENDLIMIT": lambda _, conversation: conversation.engine.profile.append_limit,
 }
 
 
@@ -132,5 +136,4 @@ def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: t
     """Write STATUS of one mailbox."""
     if b"HIGHESTMODSEQ" in items:
         enable_condstore(conversation)  # RFC 7162 §3.1.7: asking for it enables CONDSTORE
-    recents = conversation.account.recents
-    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, recents)) for item in items]))
+    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, conversation)) for item in items]))

@@ -14,6 +14,7 @@ from typing import Final
 from moatmail.core.limits import imap as limits
 
 # Announced in every state. A client that pipelines needs LITERAL+ (RFC 7888), SASL-IR (RFC 4959) and ID (RFC 2971) before login.
+# RFC 7888 §5: LITERAL- is the same with a limit, so who keeps to it is served; the two are not announced together.
 _ALWAYS: Final = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE")
 # Announced after login only: a stranger needs no list of what we can do.
 EXTENSIONS: Final = (
@@ -28,6 +29,8 @@ EXTENSIONS: Final = (
     b"SPECIAL-USE",  # RFC 6154
     b"ESEARCH",  # RFC 4731
     b"CONDSTORE",  # RFC 7162
+    b"STATUS=SIZE",  # RFC 8438
+    b"WITHIN",  # RFC 5032
 )
 
 
@@ -66,7 +69,8 @@ class Profile:
     def capabilities(self, state: State) -> tuple[bytes, ...]:
         """List what is offered in `state`: it differs before TLS, after TLS and after login (RFC 3501 §6.2.1, §6.2.2)."""
         if state is not State.NOT_AUTHENTICATED:
-            return (*_ALWAYS, *self.extensions)
+            # RFC 7889 §3: one limit for every mailbox, so it is told here and nobody has to ask for it.
+            return (*_ALWAYS, *self.extensions, b"APPENDLIMIT=%d" % self.append_limit)
         names = list(_ALWAYS)
         if self.tls_available and not self.tls_active:
             names.append(b"STARTTLS")

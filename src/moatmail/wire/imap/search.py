@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of SEARCH as a tree of frozen values.
 
-Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN) and RFC 7162 §3.1.5 (MODSEQ).
+Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN) and RFC 7162 §3.1.5 (MODSEQ).
 Must never know how a message is matched.
 """
 
@@ -131,6 +131,20 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Older:
+    """OLDER: `seconds` or more have passed since the internal date (RFC 5032 §3)."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Younger:
+    """YOUNGER: at most `seconds` have passed since the internal date (RFC 5032 §3)."""
+
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Sent:
     """SENTBEFORE, SENTON, SENTSINCE: by the Date field."""
 
@@ -145,4 +159,23 @@ class ModSeq:
     value: int
 
 
-SearchKey = Everything | And | Or | Not | HasFlag | HasKeyword | Numbers | Uids | HeaderText | BodyText | AnyText | Larger | Smaller | Received | Sent | ModSeq
+SearchKey = (
+    Everything
+    | And
+    | Or
+    | Not
+    | HasFlag
+    | HasKeyword
+    | Numbers
+    | Uids
+    | HeaderText
+    | BodyText
+    | AnyText
+    | Larger
+    | Smaller
+    | Received
+    | Older
+    | Younger
+    | Sent
+    | ModSeq
+)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of SEARCH: result options, charset, and the tree of keys, built without recursion.
 
-Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 7162 §3.1.5.
+Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 5032 §5, RFC 7162 §3.1.5.
 Must never know how a message is matched.
 """
 
@@ -27,6 +27,7 @@ from moatmail.wire.imap.search import (
     ModSeq,
     Not,
     Numbers,
+    Older,
     Or,
     Received,
     Relation,
@@ -35,6 +36,7 @@ from moatmail.wire.imap.search import (
     Sent,
     Smaller,
     Uids,
+    Younger,
 )
 
 # RFC 3501 §6.4.4: US-ASCII must, UTF-8 should be; more would only hide what a client sends.
@@ -205,6 +207,10 @@ class SearchParser:
         """Take a number of octets."""
         return self._cursor.number(b"the size")
 
+    def interval(self) -> int:
+        """Take a number of seconds (RFC 5032 §5: nz-number)."""
+        return self._cursor.positive(b"the interval", 0xFFFFFFFF)
+
     def uids(self) -> SearchKey:
         """Take the argument of UID."""
         return Uids(self._cursor.sequence())
@@ -258,6 +264,8 @@ _READERS: Final[dict[bytes, Callable[[SearchParser], SearchKey]]] = {
     b"BEFORE": lambda parser: Received(Relation.BEFORE, parser.day()),
     b"ON": lambda parser: Received(Relation.ON, parser.day()),
     b"SINCE": lambda parser: Received(Relation.SINCE, parser.day()),
+    b"OLDER": lambda parser: Older(parser.interval()),
+    b"YOUNGER": lambda parser: Younger(parser.interval()),
     b"SENTBEFORE": lambda parser: Sent(Relation.BEFORE, parser.day()),
     b"SENTON": lambda parser: Sent(Relation.ON, parser.day()),
     b"SENTSINCE": lambda parser: Sent(Relation.SINCE, parser.day()),

@@ -48,3 +48,21 @@ async def test_item(lab: Lab, items: str, wanted: bytes) -> None:
     untagged = await client.ok(f"FETCH 1 ({items})")
     assert b"1 FETCH (" + wanted + b")" in untagged
     assert not lab.events.alerts()
+
+
+async def test_status_tells_size_and_limit(lab: Lab) -> None:
+    # RFC 8438 §2: SIZE is the sum of RFC822.SIZE; RFC 7889 §4: the limit of APPEND.
+    await lab.deliver(HELLO, HELLO + b"more\r\n")
+    client = await lab.client()
+    await client.ok("CREATE empty")
+    limit = lab.door.settings().smtp.max_message_octets
+    assert await client.ok("STATUS empty (SIZE APPENDLIMIT)") == [b"STATUS empty (SIZE 0 APPENDLIMIT %d)" % limit]
+    (answer,) = await client.ok("STATUS INBOX (SIZE)")
+    await client.ok("SELECT INBOX")
+    sizes = [int(line.rpartition(b" ")[2][:-1]) for line in await client.ok("FETCH 1:2 (RFC822.SIZE)")]
+    assert answer == b"STATUS INBOX (SIZE %d)" % sum(sizes)
+    await client.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await client.ok("EXPUNGE")
+    assert await client.ok('LIST "" INBOX RETURN (STATUS (SIZE))') == [b'LIST () "/" INBOX', b"STATUS INBOX (SIZE %d)" % sizes[1]]
+    await client.ok("CAPABILITY")
+    assert b" APPENDLIMIT=%d" % limit in (await client.ok("CAPABILITY"))[0]

@@ -14,7 +14,8 @@ from moatmail.mailbox.numbering import Numbering
 from moatmail.mailbox.view import View
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import MailboxRow
-from tests.unit.endpoints.imap.lab import HELLO, Lab
+from moatmail.wire.imap.moment import ZonedMoment, format_date_time
+from tests.unit.endpoints.imap.lab import HELLO, NOW, Lab
 
 SEARCHES = {
     "ALL": b"1 2 3 4",
@@ -50,6 +51,9 @@ SEARCHES = {
     "SMALLER 10": b"",
     "ON 15-Jan-2027": b"1 2 3 4",
     "BEFORE 15-Jan-2027": b"",
+    "YOUNGER 3600": b"1 2 3 4",
+    "OLDER 3600": b"",
+    "OR OLDER 3600 2": b"2",
     "SENTON 24-Nov-2026": b"1 2 3 4",
     "SENTSINCE 25-Nov-2026": b"",
 }
@@ -68,6 +72,18 @@ async def test_every_key_finds_what_it_says(lab: Lab) -> None:
     found = {key: (await client.ok(f"SEARCH CHARSET UTF-8 {_as_literals(key)}"))[-1] for key in SEARCHES}
     assert found == {key: b"SEARCH" + (b" " + numbers if numbers else b"") for key, numbers in SEARCHES.items()}
     assert lab.events.alerts() == []
+
+
+@pytest.mark.parametrize(("key", "wanted"), [("OLDER 60", b" 1 2"), ("YOUNGER 60", b" 2 3"), ("NOT YOUNGER 60", b" 1"), ("OLDER 60 YOUNGER 60", b" 2")])
+async def test_an_interval_holds_both_its_ends(lab: Lab, key: str, wanted: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    # RFC 5032 §3: the moment exactly so many seconds ago is within OLDER and within YOUNGER.
+    monkeypatch.setattr(type(lab.door.clock), "now", lambda _clock: NOW)
+    client = await lab.client()
+    for seconds in (61, 60, 59):
+        date = format_date_time(ZonedMoment(int(NOW) - seconds)).decode()
+        assert (await client.append("INBOX", HELLO, f"{date} ")).startswith(b"OK")
+    await client.ok("SELECT INBOX")
+    assert (await client.ok(f"SEARCH {key}"))[-1] == b"SEARCH" + wanted
 
 
 def _as_literals(key: str) -> str:

@@ -143,6 +143,8 @@ SEARCH = {
     "SMALLER": (b"SMALLER 0", s.Smaller(0)),
     "ON a quoted date": (b'ON "1-Feb-1994"', s.Received(s.Relation.ON, date(1994, 2, 1))),
     "SENTSINCE": (b"SENTSINCE 01-feb-1994", s.Sent(s.Relation.SINCE, date(1994, 2, 1))),
+    "OLDER": (b"OLDER 259200", s.Older(259200)),
+    "NOT YOUNGER": (b"not younger 1", s.Not(s.Younger(1))),
     "MODSEQ": (b"MODSEQ 620162338", s.ModSeq(620162338)),
     "MODSEQ of a flag": (b'MODSEQ "/flags/\\\\seen" all 7', s.ModSeq(7)),
 }
@@ -267,6 +269,8 @@ BAD = {
     "too many attributes": (b"CREATE a (USE (%b))" % b" ".join(b"\\u%d" % n for n in range(100)), b"too many attributes"),
     "an unknown STORE modifier": (b"STORE 1 (IFSEEN 3) FLAGS a", b"unknown STORE modifier"),
     "an entry name that is none": (b'SEARCH MODSEQ "/colour" all 7', b"no entry name"),
+    "an interval of nothing": (b"SEARCH OLDER 0", b"the interval must not be 0"),
+    "an interval over 32 bits": (b"SEARCH YOUNGER 4294967296", b"the interval is too large"),
     "APPEND with its message as a string": (b'APPEND a "Subject: x"', b"no date-time"),
     "a literal marker inside a line": (b"SELECT {3}x", b"a mailbox name"),
     "APPEND without a message": (b"APPEND a (\\Seen)", b"a message"),

@@ -44,6 +44,14 @@ def test_greeting_has_the_capabilities() -> None:
     assert server.take_output() == b"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] mx.example.test ready\r\n"
 
 
+def test_what_is_announced_after_login() -> None:
+    """Each name was earned by tests of its own; APPENDLIMIT tells the door's limit (RFC 7889 §3)."""
+    assert b" ".join(Profile(b"mx.example.test", tls_active=True, append_limit=1000).capabilities(State.AUTHENTICATED)) == (
+        b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE NAMESPACE UIDPLUS MOVE IDLE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH CONDSTORE "
+        b"STATUS=SIZE WITHIN APPENDLIMIT=1000"
+    )
+
+
 def test_the_next_command_waits_for_the_answer() -> None:
     """Pipelined commands are given one at a time."""
     server = engine(login=True)
