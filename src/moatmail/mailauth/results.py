@@ -15,7 +15,7 @@ from itertools import pairwise, takewhile
 from typing import Final
 
 from moatmail.core.domain import DomainError, parse_literal
-from moatmail.core.limits.mailauth import DNS_LABEL_MAX, DNS_NAME_MAX, RESULT_TEXT_MAX, RESULTS_LINE_OCTETS, RESULTS_MAX
+from moatmail.core.limits.mailauth import DNS_NAME_MAX, RESULT_TEXT_MAX, RESULTS_LINE_OCTETS, RESULTS_MAX
 from moatmail.mailauth.arc import ARCResult
 from moatmail.mailauth.claimed_results import FIELD_NAME, remove_foreign
 from moatmail.mailauth.dkim import DKIMResult
@@ -38,7 +38,9 @@ _AT_DOMAIN: Final = re.compile(r"@[a-z0-9_.-]++")
 _PRINTABLE: Final = re.compile(r"[ -~]++")
 # What our own sentences are made of: nothing that ends a comment, a string or a statement.
 _NOT_OURS: Final = re.compile(r"[^A-Za-z0-9 .,'=_-]++")
-_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*+(?<!-))?")
+# RFC 1035 §2.3.4: labels of 1 to 63 octets; underscores are outside the grammar of hosts, in use, and harmless.
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,62}+(?<!-))?"
+_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
 # Reasons of DKIM and ARC name tags; all that the standards know have one or two letters, longer ones are a stranger's text.
 _LONG_TAG: Final = re.compile(r"\Atag [A-Za-z0-9_]{3,}+")
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
@@ -95,9 +97,9 @@ def _statement(method: Method) -> Iterator[str]:
     if _KEYWORD.fullmatch(method.name) is None:
         raise ValueError("method is no keyword")
     yield f"{method.name}={method.result.value}"
-    if comment := _own_words(method.comment):
+    if method.comment and (comment := _own_words(method.comment)):
         yield from f"({comment})".split(" ")
-    if reason := _own_words(_LONG_TAG.sub("a tag", method.reason)):
+    if method.reason and (reason := _own_words(_LONG_TAG.sub("a tag", method.reason))):
         yield from f'reason="{reason}"'.split(" ")
     for kind, name, text in method.properties:
         value = _value(text)
@@ -122,15 +124,16 @@ def _value(text: str) -> str:
 _NOT_QUOTED: Final = frozenset("\"\\;() '`<>,")
 
 
-def _told_apart(methods: Sequence[Method]) -> list[Method]:
-    """Shorten each `header.b` to its first octets, as many as tell it from the others (RFC 6008 §3)."""
-    signatures = {text for method in methods for kind, name, text in method.properties if (kind, name) == _SIGNATURE_PROPERTY}
+def _told_apart(methods: Sequence[Method]) -> Iterator[Method]:
+    """Shorten each `header.b` to its first octets, as many as tell it from the others (RFC 6008 §4)."""
+    signatures = sorted({text for method in methods for kind, name, text in method.properties if (kind, name) == _SIGNATURE_PROPERTY})
     shown = _SIGNATURE_SHOWN
-    ordered = sorted(signatures)
-    for one, other in pairwise(ordered):
-        shown = max(shown, 1 + sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
-    shown = min(shown, RESULT_TEXT_MAX)
-    return [replace(method, properties=tuple(_shortened(one, shown) for one in method.properties)) for method in methods]
+    for one, other in pairwise(signatures):
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        shown = max(shown, min(alike + 1, RESULT_TEXT_MAX))
+    for method in methods:
+        signed = any((kind, name) == _SIGNATURE_PROPERTY for kind, name, _ in method.properties)
+        yield replace(method, properties=tuple(_shortened(one, shown) for one in method.properties)) if signed else method
 
 
 def _shortened(one: Property, shown: int) -> Property:
@@ -207,8 +210,7 @@ def _domain(text: str) -> str:
     A-labels also where the message is internationalized (RFC 8616 §6 would allow U-labels): a name that only looks like another is then seen.
     """
     name = to_a_labels(text) or ""
-    sound = len(name) <= DNS_NAME_MAX and all(len(label) <= DNS_LABEL_MAX and _LABEL.fullmatch(label) is not None for label in name.split("."))
-    return name if sound else ""
+    return name if len(name) <= DNS_NAME_MAX and _NAME.fullmatch(name) is not None else ""
 
 
 def _domain_or_literal(text: str) -> str:
