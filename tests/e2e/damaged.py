@@ -32,8 +32,9 @@ from moatmail.store.local import LocalStore
 from moatmail.store.migrate import FILE as MAIL_FILE
 from moatmail.store.operations import ClaimSpool
 from moatmail.store.queries import FetchLogin, GetContent, GetMessages, GetQueueKeys, ListAccounts, ListMailboxes, ListPlacements
+from moatmail.store.soft import FILE as SOFT_FILE
 from moatmail.store.sqlite import Database, Use, open_database
-from moatmail.store.writer import SOFT_FILE, Writer
+from moatmail.store.writer import Writer
 
 DATABASES = {MAIL_FILE: "mail", KEYS_FILE: "keys", SOFT_FILE: "soft"}
 RESERVED = 16 + 32  # of a page: nonce and MAC (HMAC-SHA256)

@@ -14,9 +14,10 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from moatmail.core.errors import SealBrokenError
 from moatmail.core.events import Event
 from moatmail.core.ports.sealer import Purpose
-from moatmail.core.ports.vault import NewAccount, NewQueueKeys, SealedName
+from moatmail.core.ports.vault import NewAccount, NewQueueKeys, SealedEvidenceKey, SealedName
 from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.interface import Store
@@ -98,6 +99,12 @@ class GlassVault:
 
     def new_queue_keys(self) -> NewQueueKeys:
         return NewQueueKeys(b"queue-public", self.wrap(Purpose.QUEUE_KEY, 0, b"", b"queue-private"))
+
+    def open_evidence(self, wrapped_queue: bytes, cover: SealedEvidenceKey, object_id: bytes, sealed: bytes) -> bytes:
+        private = self.open_queue_keys(wrapped_queue)
+        if cover.cover != private + cover.id:
+            raise SealBrokenError("another key")
+        return self.unwrap(Purpose.EVIDENCE, 0, object_id, sealed)
 
     def open_queue_keys(self, wrapped: bytes) -> bytes:
         return self.unwrap(Purpose.QUEUE_KEY, 0, b"", wrapped)

@@ -16,10 +16,11 @@ from typing import Final
 from moatmail.core.errors import ConfigError, SealBrokenError
 from moatmail.core.limits import crypto as limits
 from moatmail.core.ports.sealer import Purpose
-from moatmail.core.ports.vault import NewAccount, NewQueueKeys, SealedName
-from moatmail.crypto import mailbox_name
+from moatmail.core.ports.vault import NewAccount, NewQueueKeys, SealedEvidenceKey, SealedName
+from moatmail.crypto import evidence_seal, mailbox_name
 from moatmail.crypto.cover import AccountKeys, new_account_keys
 from moatmail.crypto.hybrid import PRIVATE_SIZE, PrivateHalf
+from moatmail.crypto.queue_seal import QueueKeys
 from moatmail.crypto.seal import SealKey, new_key
 
 _QUEUE: Final = b"queue"
@@ -123,6 +124,10 @@ class Vault:
         """Make the queue's key pair."""
         half = PrivateHalf.generate()
         return NewQueueKeys(half.public, self.wrap(Purpose.QUEUE_KEY, _NO_OWNER, _QUEUE, half.raw))
+
+    def open_evidence(self, wrapped_queue: bytes, cover: SealedEvidenceKey, object_id: bytes, sealed: bytes) -> bytes:
+        """Give the evidence of a decision; raise SealBrokenError for anything but exactly that object."""
+        return evidence_seal.open_evidence(QueueKeys(self.open_queue_keys(wrapped_queue)), cover.id, cover.cover, object_id, sealed)
 
     def open_queue_keys(self, wrapped: bytes) -> bytes:
         """Give the queue's private half (96 octets)."""

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from itertools import takewhile
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from moatmail.core.errors import LocalProtocolError, StoreUnavailableError
 from moatmail.core.limits import store as limits
-from moatmail.core.ports.vault import Vault
+from moatmail.core.ports.sealer import Purpose
+from moatmail.core.ports.vault import SealedEvidenceKey, Vault
 from moatmail.store import queries as q
 from moatmail.store.apply.change import ACTIVE, split
 from moatmail.store.apply.placements import placement_row
 from moatmail.store.apply.uids import ranges
 from moatmail.store.apply.work import KeyStore
 from moatmail.store.operations import PlacementRow
-from moatmail.store.sql import directory, mailboxes, messages, queue, state
+from moatmail.store.sql import directory, mailboxes, messages, queue, signing, soft, state
 from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, Row
 
@@ -188,6 +191,27 @@ def _list_journal(db: Database, query: q.ListJournal) -> tuple[q.JournalRow, ...
     return tuple(q.JournalRow(*row) for row in db.all(state.LIST_JOURNAL, {"rows": min(query.limit, limits.ROWS)}))
 
 
+def _list_signing_keys(db: Database, query: q.ListSigningKeys) -> tuple[q.SigningKeyRow, ...]:
+    rows = db.all(signing.LIST_KEYS) if query.domain is None else db.all(signing.LIST_KEYS_OF, {"domain": query.domain})
+    return tuple(q.SigningKeyRow(*row) for row in rows)
+
+
+def _list_reports(db: Database, query: q.ListReports) -> tuple[q.ReportRow, ...]:
+    wanted = {"any_kind": not query.kind, "kind": query.kind, "any_domain": not query.domain, "domain": query.domain}
+    return tuple(map(_report, db.all(signing.LIST_REPORTS, {**wanted, "rows": min(query.limit, limits.ROWS)})))
+
+
+def _get_report(db: Database, query: q.GetReport) -> q.ReportRow | None:
+    row = db.one(signing.GET_REPORT, {"id": query.id})
+    return _report(row[:-1], row[-1]) if row else None
+
+
+def _report(row: Row, rows: str = "") -> q.ReportRow:
+    report_id, kind, received_at, domain, reporter, its_id, begin, end, totals = row
+    sums = msgspec.json.decode(totals, type=dict[str, int])
+    return q.ReportRow(report_id, kind, received_at, domain, reporter, its_id, begin, end, sums, rows)
+
+
 _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.LookupAddresses: _lookup_addresses,
     q.GetPostmaster: _get_postmaster,
@@ -207,6 +231,9 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.GetLedger: _get_ledger,
     q.ListRecorded: _list_recorded,
     q.ListJournal: _list_journal,
+    q.ListSigningKeys: _list_signing_keys,
+    q.ListReports: _list_reports,
+    q.GetReport: _get_report,
 }
 
 
@@ -226,6 +253,7 @@ class Keys(NamedTuple):
 
     vault: Vault
     store: KeyStore
+    soft: Database
 
 
 def _fetch_login(db: Database, keys: Keys, query: q.FetchLogin) -> q.LoginFacts | None:
@@ -252,10 +280,53 @@ def _get_database_key(_db: Database, keys: Keys, _query: q.GetDatabaseKey) -> q.
     return q.DatabaseKey(keys.vault.database_key("mail"))
 
 
+def _get_signing_keys(db: Database, keys: Keys, query: q.GetSigningKeys) -> q.SigningKeys:
+    rows = db.all(signing.ACTIVE_KEYS, {"domain": query.domain})
+    return q.SigningKeys(
+        tuple(
+            q.SigningKey(selector, algorithm, keys.vault.unwrap(Purpose.SIGNING_KEY, 0, key_id, wrapped), state)
+            for key_id, selector, algorithm, wrapped, state in rows
+        )
+    )
+
+
+# ---------------------------------------------------------------- soft state
+
+
+def _get_decision(db: Database, keys: Keys, query: q.GetDecision) -> q.DecisionRow | None:
+    row = keys.soft.one(soft.BY_ID, {"id": query.id}) if query.id else keys.soft.one(soft.BY_CODE, {"code": query.code})
+    if row is None:
+        return None
+    *facts, sealed, key_id, cover = row
+    decision = _decision(tuple(facts))
+    queue_keys = db.one(state.GET_SECRET, {"secret": QUEUE_SECRET})
+    if cover is None or queue_keys is None:
+        return decision
+    evidence = keys.vault.open_evidence(queue_keys[1], SealedEvidenceKey(key_id, cover), decision.id, sealed)
+    return msgspec.structs.replace(decision, evidence=evidence)
+
+
+def _decision(row: Row) -> q.DecisionRow:
+    decision_id, at, code, facts, version, verdict = row
+    return q.DecisionRow(decision_id, at, code, msgspec.json.decode(facts, type=dict[str, str]), version, verdict)
+
+
+def _list_decisions(_db: Database, keys: Keys, query: q.ListDecisions) -> tuple[q.DecisionRow, ...]:
+    return tuple(map(_decision, keys.soft.all(soft.NEWEST, {"rows": min(query.limit, limits.ROWS)})))
+
+
+def _list_observed(_db: Database, keys: Keys, query: q.ListObserved) -> tuple[tuple[str, str, int], ...]:
+    return tuple(keys.soft.all(soft.OBSERVED_ON, {"of_day": query.day}))
+
+
 _AT_STORE: Final[dict[type, Callable[[Database, Keys, Any], Any]]] = {
     q.FetchLogin: _fetch_login,
     q.GetQueueKeys: _get_queue_keys,
     q.GetDatabaseKey: _get_database_key,
+    q.GetSigningKeys: _get_signing_keys,
+    q.GetDecision: _get_decision,
+    q.ListDecisions: _list_decisions,
+    q.ListObserved: _list_observed,
 }
 
 

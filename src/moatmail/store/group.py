@@ -145,19 +145,28 @@ class GroupCommit:
             self._writer.erase_more = False
             self.submit(EraseDue(self._writer.now()), "store").add_done_callback(_hear)
         if self._writer.has_work_beside and not self._beside_at_work:
-            self._beside_at_work = True
-            self._beside.do(self._work_beside)
+            self._begin_beside()
         if self._waiting:
             self._start()
             return
         self._at_work = False
         self._idle.set()
 
+    def _begin_beside(self) -> None:
+        self._beside_at_work = True
+        self._beside.do(self._work_beside)
+
     def _work_beside(self) -> None:
         try:
             self._writer.work_beside()
         finally:
-            self._beside_at_work = False
+            self._loop.call_soon_threadsafe(self._end_beside)
+
+    def _end_beside(self) -> None:
+        self._beside_at_work = False
+        # What came while it worked would else wait for the next commit, which may be long in coming.
+        if self._writer.has_kept and not self._closed:
+            self._begin_beside()
 
 
 def _hear(future: asyncio.Future[Any]) -> None:

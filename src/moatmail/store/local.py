@@ -35,7 +35,8 @@ class LocalStore:
     def __init__(self, writer: Writer, tell: Callable[[Hints], None] = _tell_nobody, lost: Callable[[], None] = _stay) -> None:
         """Take an open writer; `tell` gets the hints of each commit, `lost` is called when the database cannot be reached any more."""
         self.group = GroupCommit(writer, tell, lost)
-        self._keys = Keys(writer.vault, writer.keys)
+        self._soft = writer.soft.reader()
+        self._keys = Keys(writer.vault, writer.keys, self._soft)
         self._reader = writer.reader()
 
     async def write(self, operation: Operation[R]) -> R:
@@ -57,4 +58,5 @@ class LocalStore:
     async def close(self) -> None:
         """Finish what was asked for and close the folder."""
         self._reader.close()
+        self._soft.close()
         await self.group.close()

@@ -12,14 +12,32 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
+from moatmail.store.change_items import (
+    AddAccount,
+    AddAlias,
+    AddDomain,
+    AddSigningKeys,
+    ChangeItem,
+    Credential,
+    Grant,
+    NewSigningKey,
+    RemoveAccount,
+    RemoveAlias,
+    RemoveDomain,
+    RemoveSigningKey,
+    SetAccount,
+    SetCredentials,
+    SetDomain,
+    SetSetting,
+    SetSigningKey,
+)
+from moatmail.store.kept import Decision, EvidenceKey, NewReport, Observed, SentReport
+from moatmail.store.record import Record
+
 R_co = TypeVar("R_co", covariant=True)
 
 INBOX = "inbox"
 """The special use of the one mailbox that every account has (RFC 3501 §5.1); other uses are those of RFC 6154 without backslash, lower case."""
-
-
-class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A plain row that travels inside an operation, a query or a result."""
 
 
 class Operation(msgspec.Struct, Generic[R_co], frozen=True, array_like=True, gc=False, tag=True):
@@ -93,7 +111,9 @@ class Placed(Record, frozen=True):
 
 
 class Accept(Operation[tuple[Placed, ...]], frozen=True):
-    """Take over mail: contents, local deliveries and queue entries in one transaction; quota is checked inside it.
+    """Take over mail: contents, local deliveries, queue entries and read reports in one transaction; quota is checked inside it.
+
+    `sent` is the report of ours that the queue entry holds: where it was sent before, nothing is done at all.
 
     Repeatable: entries whose ids exist answer as if just done. Raises OverQuotaError, NotFoundError (account or mailbox gone).
     """
@@ -104,17 +124,14 @@ class Accept(Operation[tuple[Placed, ...]], frozen=True):
     deliveries: tuple[Delivery, ...] = ()
     spools: tuple[NewSpool, ...] = ()
     decision: Decision | None = None
+    reports: tuple[NewReport, ...] = ()
+    sent: SentReport | None = None
 
 
-class Decision(Record, frozen=True):
-    """A kept decision: open facts (ids, addresses of the envelope, numbers), sealed evidence, settings version, disposition words."""
+class RecordDecision(Operation[None], frozen=True):
+    """Keep the decision over a message that was not taken."""
 
-    id: bytes
-    at: float
-    facts: dict[str, str]
-    sealed_evidence: bytes
-    settings_version: int
-    verdict: str
+    decision: Decision
 
 
 class Append(Operation[tuple[Placed, ...]], frozen=True):
@@ -373,7 +390,8 @@ class ReleaseLeases(Operation[int], frozen=True):
 class SettleSpool(Operation[tuple[Placed, ...]], frozen=True):
     """Write the outcome of attempts, with the local deliveries and the bounce that follow from them, in one transaction.
 
-    An entry whose recipients are all final goes, and its content with the last reference. Raises ConflictError when the lease is not `owner`'s.
+    An entry whose recipients are all final goes, and its content with the last reference; `sealed_prefix` (signatures made for it) is kept
+    with one that stays. Raises ConflictError when the lease is not `owner`'s.
     """
 
     result: ClassVar[Any] = tuple[Placed, ...]
@@ -386,99 +404,10 @@ class SettleSpool(Operation[tuple[Placed, ...]], frozen=True):
     contents: tuple[NewContent, ...] = ()
     spools: tuple[NewSpool, ...] = ()
     operation_id: bytes = b""
+    sealed_prefix: bytes | None = None
 
 
-# ---------------------------------------------------------------- directory and settings: items of one Change
-
-
-class AddDomain(Record, frozen=True, tag=True):
-    """A domain we are responsible for; `catch_all` is an address or None."""
-
-    name: str
-    catch_all: str | None = None
-
-
-class SetDomain(Record, frozen=True, tag=True):
-    """Change a domain's catch-all."""
-
-    name: str
-    catch_all: str | None
-
-
-class RemoveDomain(Record, frozen=True, tag=True):
-    """Remove a domain; refused (ConflictError) while accounts or aliases of it exist."""
-
-    name: str
-
-
-class Credential(Record, frozen=True):
-    """A credential in clear form of a *verifier* (never a password): `kind` "argon2id", "scram-sha-256"; sealed by `apply` through the Vault."""
-
-    kind: str
-    label: str
-    value: bytes
-
-
-class AddAccount(Record, frozen=True, tag=True):
-    """A new account with its primary address (localpart canonical, domain A-label); `apply` makes its keys and its six mailboxes."""
-
-    localpart: str
-    domain: str
-    credentials: tuple[Credential, ...]
-    quota_octets: int = 0
-
-
-class SetCredentials(Record, frozen=True, tag=True):
-    """Replace all credentials of one account (a new password)."""
-
-    address: str
-    credentials: tuple[Credential, ...]
-
-
-class SetAccount(Record, frozen=True, tag=True):
-    """Change an account's status ("active" or "frozen") and quota (0 = none)."""
-
-    address: str
-    status: str
-    quota_octets: int
-
-
-class RemoveAccount(Record, frozen=True, tag=True):
-    """Remove an account, its mail, and its keys: its mail is unreadable everywhere once the key store's backup is renewed."""
-
-    address: str
-
-
-class AddAlias(Record, frozen=True, tag=True):
-    """An alias: address to one or several targets."""
-
-    localpart: str
-    domain: str
-    targets: tuple[str, ...]
-
-
-class RemoveAlias(Record, frozen=True, tag=True):
-    """Remove an alias."""
-
-    address: str
-
-
-class Grant(Record, frozen=True, tag=True):
-    """Let an account author mail as `address` (or with `on` false no longer)."""
-
-    account: str
-    address: str
-    on: bool
-
-
-class SetSetting(Record, frozen=True, tag=True):
-    """Set a setting to a JSON value; None goes back to the default."""
-
-    key: str
-    value: str | None
-
-
-ChangeItem = AddDomain | SetDomain | RemoveDomain | AddAccount | SetCredentials | SetAccount | RemoveAccount | AddAlias | RemoveAlias | Grant | SetSetting
+# ---------------------------------------------------------------- directory and settings
 
 
 class Change(Operation[int], frozen=True):
@@ -506,6 +435,18 @@ class EraseDue(Operation[int], frozen=True):
     limit: int = 500
 
 
+class EraseDecisions(Operation[None], frozen=True):
+    """Forget decisions, keys of evidence and observations from before `before`."""
+
+    before: float
+
+
+class ForgetObserved(Operation[None], frozen=True):
+    """Forget the observations of a day (epoch day): its reports are sent."""
+
+    day: int
+
+
 class TruncateWAL(Operation[None], frozen=True):
     """Checkpoint and truncate the write-ahead log, so that erased pages do not linger in it."""
 
@@ -524,3 +465,68 @@ StoreFlags.result = FlagsStored
 Expunge.result = Expunged
 OpenAccount.result = OpenedKeys
 ClaimSpool.result = tuple[ClaimedSpool, ...]
+
+__all__ = [
+    "INBOX",
+    "Accept",
+    "AddAccount",
+    "AddAlias",
+    "AddDomain",
+    "AddSigningKeys",
+    "Append",
+    "Change",
+    "ChangeItem",
+    "ClaimSpool",
+    "ClaimedSpool",
+    "Copied",
+    "Copy",
+    "CreateMailbox",
+    "Credential",
+    "Decision",
+    "DeleteMailbox",
+    "Delivery",
+    "EraseDecisions",
+    "EraseDue",
+    "EvidenceKey",
+    "Expunge",
+    "Expunged",
+    "FlagsStored",
+    "ForgetObserved",
+    "Grant",
+    "Journal",
+    "Move",
+    "NewContent",
+    "NewCover",
+    "NewMessage",
+    "NewReport",
+    "NewSigningKey",
+    "NewSpool",
+    "Observed",
+    "OpenAccount",
+    "OpenedKeys",
+    "Operation",
+    "Placed",
+    "PlacementRow",
+    "RecipientOutcome",
+    "Record",
+    "RecordDecision",
+    "ReleaseLeases",
+    "RemoveAccount",
+    "RemoveAlias",
+    "RemoveDomain",
+    "RemoveSigningKey",
+    "RenameMailboxes",
+    "RenamedMailbox",
+    "Rewrap",
+    "SentReport",
+    "SetAccount",
+    "SetCredentials",
+    "SetDomain",
+    "SetSetting",
+    "SetSigningKey",
+    "SettleSpool",
+    "SpoolRecipient",
+    "StoreFlags",
+    "Subscribe",
+    "TruncateWAL",
+]

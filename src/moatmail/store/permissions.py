@@ -13,6 +13,8 @@ from moatmail.core.settings.load import mail_entries
 from moatmail.store.queries import SettingsAnswer
 
 _OWN_STATE: Final = frozenset({"GetSettings", "Journal"})
+# What was judged, and why: written by who judges, read by who administers.
+_DECISIONS: Final = frozenset({"GetDecision", "ListDecisions", "ListSigningKeys", "ListReports", "GetReport"})
 _DIRECTORY: Final = frozenset({"LookupAddresses", "ListDomains", "ListAccounts", "ListAliases", "GetSettings", "ListRecorded", "ListJournal", "GetLedger"})
 _READING: Final = frozenset(
     {
@@ -42,13 +44,13 @@ _MAILBOX: Final = _READING | {
     "FetchLogin",
 }
 # Submission: our own user's message to our own and to others.
-_SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "CountQueue"})
+_SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "CountQueue", "RecordDecision", "ListSigningKeys"})
 
 TABLE: Final[dict[str, frozenset[str]]] = {
     # Talks to strangers: it may look up who exists and hand over mail; it reads nothing back and changes nothing.
-    "mx": frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys"}) | _OWN_STATE,
+    "mx": frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "RecordDecision"}) | _OWN_STATE,
     "access": _MAILBOX | _SUBMISSION | _OWN_STATE,
-    "web": _MAILBOX | _SUBMISSION | _DIRECTORY | _OWN_STATE | {"Change"},
+    "web": _MAILBOX | _SUBMISSION | _DIRECTORY | _DECISIONS | _OWN_STATE | {"Change"},
     "back": frozenset(
         {
             "Accept",
@@ -67,13 +69,19 @@ TABLE: Final[dict[str, frozenset[str]]] = {
             "GetLedger",
             "EraseDue",
             "TruncateWAL",
+            # The private halves of signing keys go to nobody else.
+            "GetSigningKeys",
+            "ListSigningKeys",
+            "ListObserved",
+            "ForgetObserved",
+            "EraseDecisions",
         }
     )
     | _OWN_STATE,
     # Itself: what it does at start and on its own schedule.
     "store": frozenset({"EraseDue", "TruncateWAL"}) | _OWN_STATE,
     # The administrator at the machine: directory and settings, no mail and no keys.
-    "cli": _DIRECTORY | _OWN_STATE | {"Change", "CountQueue", "EraseDue", "TruncateWAL"},
+    "cli": _DIRECTORY | _DECISIONS | _OWN_STATE | {"Change", "CountQueue", "EraseDue", "TruncateWAL"},
     # Opens archives of strangers: nothing at all.
     "scan": frozenset(),
 }

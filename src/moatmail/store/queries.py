@@ -395,7 +395,129 @@ class GetLedger(Query[tuple[LedgerRow, ...]], frozen=True):
     day: int = 0
 
 
+# ---------------------------------------------------------------- signing keys, decisions, reports
+
+
+class SigningKey(Record, frozen=True):
+    """A signing key with its private half (PEM)."""
+
+    selector: str
+    algorithm: str
+    private: bytes
+    state: str
+
+
+class SigningKeys(Record, frozen=True):
+    """The active signing keys of a domain; none: it is not in the signing table."""
+
+    keys: tuple[SigningKey, ...]
+
+
+class GetSigningKeys(Query[SigningKeys], frozen=True):
+    """Ask for the active keys of a domain, private halves in clear: role `back` alone."""
+
+    result: ClassVar[Any] = SigningKeys
+    at_store: ClassVar[bool] = True
+
+    domain: str
+
+
+class SigningKeyRow(Record, frozen=True):
+    """A signing key as everybody may know it; times in epoch seconds."""
+
+    domain: str
+    selector: str
+    algorithm: str
+    state: str
+    record: str
+    created_at: float
+    changed_at: float
+
+
+class ListSigningKeys(Query[tuple[SigningKeyRow, ...]], frozen=True):
+    """Ask for the signing keys of a domain, or of all."""
+
+    result: ClassVar[Any] = tuple[SigningKeyRow, ...]
+
+    domain: str | None = None
+
+
+class DecisionRow(Record, frozen=True):
+    """A kept decision; `evidence` is opened where it was asked for one by one, empty in lists and where it is lost."""
+
+    id: bytes
+    at: float
+    code: str
+    facts: dict[str, str]
+    settings_version: int
+    verdict: str
+    evidence: bytes = b""
+
+
+class GetDecision(Query["DecisionRow | None"], frozen=True):
+    """Ask for a decision by content id or by code (the newest of that code)."""
+
+    result: ClassVar[Any]
+    at_store: ClassVar[bool] = True
+
+    id: bytes = b""
+    code: str = ""
+
+
+class ListDecisions(Query[tuple[DecisionRow, ...]], frozen=True):
+    """Ask for the newest decisions, without evidence."""
+
+    result: ClassVar[Any] = tuple[DecisionRow, ...]
+    at_store: ClassVar[bool] = True
+
+    limit: int = 100
+
+
+class ListObserved(Query[tuple[tuple[str, str, int], ...]], frozen=True):
+    """Ask for what was observed on a day (epoch day): (policy domain, row, how often)."""
+
+    result: ClassVar[Any] = tuple[tuple[str, str, int], ...]
+    at_store: ClassVar[bool] = True
+
+    day: int
+
+
+class ReportRow(Record, frozen=True):
+    """A report that somebody sent us; `rows` is empty in lists."""
+
+    id: bytes
+    kind: str
+    received_at: float
+    domain: str
+    reporter: str
+    report_id: str
+    begin: float
+    end: float
+    totals: dict[str, int]
+    rows: str = ""
+
+
+class ListReports(Query[tuple[ReportRow, ...]], frozen=True):
+    """Ask for the newest reports of a kind and a domain (empty: any), without their rows."""
+
+    result: ClassVar[Any] = tuple[ReportRow, ...]
+
+    kind: str = ""
+    domain: str = ""
+    limit: int = 100
+
+
+class GetReport(Query["ReportRow | None"], frozen=True):
+    """Ask for one report with its rows."""
+
+    result: ClassVar[Any]
+
+    id: bytes
+
+
 FetchLogin.result = LoginFacts | None
 GetMailbox.result = MailboxRow | None
 ListChanges.result = ChangesAnswer | None
 GetContent.result = ContentRow | None
+GetDecision.result = DecisionRow | None
+GetReport.result = ReportRow | None

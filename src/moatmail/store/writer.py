@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from moatmail.core.errors import ConfigError, MoatmailError, StorageFullError, StoreUnavailableError
 from moatmail.core.events import Event
 from moatmail.core.limits import store as limits
@@ -28,14 +26,13 @@ from moatmail.store.apply import table
 from moatmail.store.apply.work import Effects, Hints, Work
 from moatmail.store.content import ContentFiles
 from moatmail.store.keystore import KeyStoreFile
-from moatmail.store.operations import Decision, Operation
+from moatmail.store.operations import Operation
 from moatmail.store.reserve import Reserve
-from moatmail.store.sql import directory, messages, schema, state
-from moatmail.store.sql.statement import make_tables
+from moatmail.store.soft import Kept, SoftState
+from moatmail.store.sql import directory, messages, state
 from moatmail.store.sqlite import Database, DatabaseError, Use, is_full, open_database, translate
 
 COUNTER_FILE: Final = "commits"
-SOFT_FILE: Final = "soft.sqlite"
 _LOOK_AT_LOG: Final = 32
 _LEDGER_COLUMNS: Final = ("accepted", "delivered", "queued", "relayed", "bounced")
 
@@ -80,7 +77,7 @@ class Writer:
         self.contents = ContentFiles(folder)
         self._effects = Effects()
         self._pruned = 0.0
-        self._kept: deque[Decision] = deque()
+        self._kept: deque[Kept] = deque()
         self._mover: Database | None = None
         self._log_pages = 0
         self._short = False
@@ -100,8 +97,7 @@ class Writer:
     def _open_databases(self) -> None:
         migrate.bring_up(self.folder, self._key)
         self.keys = KeyStoreFile(self.folder, self.vault.database_key("keys"))
-        self._soft = open_database(self.folder / SOFT_FILE, self.vault.database_key("soft"), Use.SOFT)
-        self._soft.script(make_tables(schema.DECISION))
+        self.soft = SoftState(self.folder, self.vault.database_key("soft"))
         self.db: Database = open_database(self.folder / migrate.FILE, self._key, Use.WRITE)
 
     def _check_commits(self) -> int:
@@ -152,7 +148,7 @@ class Writer:
         """Make a prepared batch durable; gives the outcomes that hold now, and the hints that follow. A failed sync fails all of the batch."""
         effects, self._effects = self._effects, Effects()
         if not self.db.in_transaction:
-            self._kept += effects.decisions
+            self._kept += effects.soft
             return outcomes, None
         try:
             if effects.new_keys:
@@ -232,7 +228,7 @@ class Writer:
         if effects.truncate or self._short:
             with contextlib.suppress(DatabaseError):
                 self.db.checkpoint(truncate=True)
-        self._kept += effects.decisions
+        self._kept += effects.soft
 
     def _lost(self, batch: Sequence[Asked], error: Exception) -> list[Outcome]:
         translated = translate(error)
@@ -260,12 +256,17 @@ class Writer:
     @property
     def has_work_beside(self) -> bool:
         """Tell whether `work_beside` has something to do."""
-        return bool(self._kept) or self._log_pages >= limits.WAL_PAGES or not self._reserve.held
+        return self.has_kept or self._log_pages >= limits.WAL_PAGES or not self._reserve.held
+
+    @property
+    def has_kept(self) -> bool:
+        """Tell whether soft state waits to be written."""
+        return bool(self._kept)
 
     def work_beside(self) -> None:
-        """Do what nobody waits for, on connections of its own, while batches go on: keep decisions, move the log into the database."""
+        """Do what nobody waits for, on connections of its own, while batches go on: keep soft state, move the log into the database."""
         if self._kept:
-            self._keep_decisions()
+            self._keep_soft()
         if self._log_pages >= limits.WAL_PAGES:
             self._log_pages = 0
             self._move_log()
@@ -280,29 +281,12 @@ class Writer:
             # The next commit tries again when the log has grown; the data are safe in the log.
             self._sink.emit(Event.of("store.log-not-moved", f"the log could not be moved into the database: {error}", alert=True))
 
-    def _keep_decisions(self) -> None:
+    def _keep_soft(self) -> None:
         """Write soft state: it may be lost at a power cut."""
         kept = [self._kept.popleft() for _ in range(len(self._kept))]
         try:
-            self._soft.begin()
-            self._soft.run_many(
-                state.ADD_DECISION,
-                [
-                    {
-                        "id": decision.id,
-                        "at": decision.at,
-                        "facts": msgspec.json.encode(decision.facts).decode(),
-                        "sealed_evidence": decision.sealed_evidence,
-                        "settings_version": decision.settings_version,
-                        "verdict": decision.verdict,
-                    }
-                    for decision in kept
-                ],
-            )
-            self._soft.commit()
+            self.soft.keep(kept)
         except DatabaseError as error:
-            with contextlib.suppress(DatabaseError):
-                self._soft.rollback()
             self._sink.emit(Event.of("store.soft-lost", f"{len(kept)} decisions could not be kept: {error}"))
 
     def sweep_contents(self) -> int:
@@ -317,16 +301,11 @@ class Writer:
         """Open a reading connection."""
         return open_database(self.folder / migrate.FILE, self._key, Use.READ)
 
-    def decisions(self) -> int:
-        """Count the kept decisions."""
-        row = self._soft.one(state.COUNT_DECISIONS)
-        return int(row[0]) if row else 0
-
     def close(self) -> None:
         """Write what is left and close all files; the log goes into the database."""
         if self._kept:
-            self._keep_decisions()
-        for database in (self._mover, self.db, self._soft):
+            self._keep_soft()
+        for database in (self._mover, self.db, self.soft):
             if database is not None:
                 with contextlib.suppress(DatabaseError):
                     database.close()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from moatmail.crypto import content_seal, cover, queue_seal, seal
+from moatmail.core.errors import SealBrokenError
+from moatmail.crypto import content_seal, cover, evidence_seal, queue_seal, seal
 from moatmail.crypto.queue_seal import QueueKeys, SealedEntry
 from moatmail.crypto.seal import Purpose
 from moatmail.crypto.vault import Vault
@@ -56,6 +57,22 @@ def test_a_spool_entry_opens(answers: dict[str, Any]) -> None:
     opened = queue_seal.open_entry(QueueKeys(generate.account_keys().private), MESSAGE_ID, entry)
     assert (opened.content_key, opened.entry_key) == (MESSAGE_KEYS.content_key, MESSAGE_KEYS.message_key)
     assert (opened.envelope, opened.prefix) == (b"envelope", b"prefix")
+
+
+def test_evidence_opens(answers: dict[str, Any]) -> None:
+    if "evidence" not in answers:
+        pytest.skip("from before decisions were kept")
+    known = answers["evidence"]
+    keys, key_id = QueueKeys(generate.account_keys().private), fixed("evidence key id", 16)
+    cover_of_key, sealed = bytes.fromhex(known["cover"]), bytes.fromhex(known["sealed"])
+    assert evidence_seal.open_evidence(keys, key_id, cover_of_key, MESSAGE_ID, sealed) == b"evidence"
+    for other in (
+        (fixed("other", 16), cover_of_key, MESSAGE_ID),
+        (key_id, cover_of_key, fixed("other", 16)),
+        (key_id, cover_of_key[:-1] + b"\x00", MESSAGE_ID),
+    ):
+        with pytest.raises(SealBrokenError):
+            evidence_seal.open_evidence(keys, *other, sealed)
 
 
 def test_the_vault_opens_and_derives_the_same(answers: dict[str, Any]) -> None:

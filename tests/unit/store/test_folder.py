@@ -119,10 +119,9 @@ def test_a_flipped_bit_is_refused_and_not_served(database: Database, tmp_path: P
     for at in range(limits.PAGE_SIZE + 100, len(octets), limits.PAGE_SIZE):
         octets[at] ^= 1
     (tmp_path / "y.sqlite").write_bytes(octets)
-    damaged = open_database(tmp_path / "y.sqlite", KEY, Use.WRITE)
-    with pytest.raises(DatabaseError):
-        damaged.all(Statement("SELECT * FROM setting"))
-    damaged.close()
+    # The schema takes several pages: opening reads them all, and is refused.
+    with pytest.raises(ConfigError):
+        open_database(tmp_path / "y.sqlite", KEY, Use.WRITE)
 
 
 def test_truncating_the_log_leaves_no_octet_in_it(database: Database, tmp_path: Path) -> None:
@@ -222,12 +221,12 @@ async def test_decisions_are_kept_beside_and_a_repeated_one_once(folder: Path) -
     writer = Writer(folder, GlassVault(), StandingClock(), Ear())
     store = LocalStore(writer)
     alice = await house(store)
-    decision = o.Decision(new_id(), NOW, {"peer": "192.0.2.1"}, b"sealed", 1, "accept")
+    decision = o.Decision(new_id(), NOW, "abcdefgh", {"peer": "192.0.2.1"}, o.EvidenceKey(new_id(), b"cover"), b"sealed", 1, "accept")
     for accept in [arrival(alice.account)] * 2 + [arrival(alice.account)]:
         await store.write(o.Accept(accept.contents, accept.deliveries, (), decision))
     await store.close()
     writer = Writer(folder, GlassVault(), StandingClock(), Ear())
-    assert writer.decisions() == 1
+    assert writer.soft.decisions() == 1
     writer.close()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 from moatmail.core.limits import crypto as limits
-from moatmail.crypto import content_seal, cover, queue_seal, seal
+from moatmail.crypto import content_seal, cover, evidence_seal, queue_seal, seal
 from moatmail.crypto.cover import AccountKeys, MessageKeys
 from moatmail.crypto.hybrid import PrivateHalf
 from moatmail.crypto.seal import Purpose, SealKey
@@ -117,7 +117,13 @@ def vault() -> dict[str, str]:
     }
 
 
-PARTS: dict[str, Callable[[], Any]] = {"objects": objects, "contents": contents, "covers": covers, "queue": queue, "vault": vault}
+def evidence() -> dict[str, str]:
+    """Seal evidence under a process's key; the cover's encapsulation cannot be fixed, so it is only ever opened."""
+    sealer = evidence_seal.new_sealer(account_keys().public, fixed("evidence key id", 16))
+    return {"cover": sealer.cover.hex(), "sealed": sealer.seal(MESSAGE_ID, b"evidence").hex()}
+
+
+PARTS: dict[str, Callable[[], Any]] = {"objects": objects, "contents": contents, "covers": covers, "queue": queue, "vault": vault, "evidence": evidence}
 
 
 def make() -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Purpose(bytes, Enum):
     SIGNING_KEY = b"dkim"
     TLS_KEY = b"tlsk"
     SETTING = b"sett"
+    EVIDENCE_KEY = b"ekey"
 
 
 class Sealer(Protocol):

@@ -56,6 +56,13 @@ class SealedName(NamedTuple):
     tag: bytes
 
 
+class SealedEvidenceKey(NamedTuple):
+    """A key of evidence as it is kept: its id, and its cover for the queue."""
+
+    id: bytes
+    cover: bytes
+
+
 class Vault(Protocol):
     """Wrap, unwrap and derive keys under the master key; every unwrapping raises SealBrokenError for anything but exactly that object."""
 
@@ -101,6 +108,10 @@ class Vault(Protocol):
 
     def new_queue_keys(self) -> NewQueueKeys:
         """Make the queue's key pair."""
+        ...
+
+    def open_evidence(self, wrapped_queue: bytes, cover: SealedEvidenceKey, object_id: bytes, sealed: bytes) -> bytes:
+        """Give the evidence of a decision, through the queue's wrapped private half and the cover of the key it was sealed under."""
         ...
 
     def open_queue_keys(self, wrapped: bytes) -> bytes:

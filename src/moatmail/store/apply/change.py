@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError
+from moatmail.store.apply import signing
 from moatmail.store.apply.erase import drop_references
 from moatmail.store.apply.mailboxes import next_uidvalidity
 from moatmail.store.apply.work import Work
@@ -23,18 +24,22 @@ from moatmail.store.operations import (
     AddAccount,
     AddAlias,
     AddDomain,
+    AddSigningKeys,
     Change,
     Credential,
     Grant,
     RemoveAccount,
     RemoveAlias,
     RemoveDomain,
+    RemoveSigningKey,
     SetAccount,
     SetCredentials,
     SetDomain,
     SetSetting,
+    SetSigningKey,
 )
 from moatmail.store.sql import directory, mailboxes, messages, state
+from moatmail.store.sql.signing import REMOVE_KEYS
 from moatmail.store.sqlite import Row
 
 FIRST_MAILBOXES: Final = {INBOX: b"INBOX", "drafts": b"Drafts", "sent": b"Sent", "junk": b"Junk", "trash": b"Trash", "archive": b"Archive"}
@@ -72,7 +77,8 @@ def split(address: str) -> tuple[str, str]:
 def _add_domain(work: Work, item: AddDomain) -> Record:
     if not work.db.run(directory.ADD_DOMAIN, {"name": item.name, "catch_all": item.catch_all}):
         raise AlreadyExistsError(f"domain {item.name}", public=f"the domain {item.name} exists already")
-    return {"object": item.name, "before": None, "after": {"catch_all": item.catch_all}}
+    keys = signing.add_keys(work, item.name, item.keys)
+    return {"object": item.name, "before": None, "after": {"catch_all": item.catch_all} | ({"keys": keys} if keys else {})}
 
 
 def _domain(work: Work, name: str) -> str | None:
@@ -95,6 +101,7 @@ def _remove_domain(work: Work, item: RemoveDomain) -> Record:
     if used and used[0]:
         raise ConflictError(f"domain {item.name} is in use", public=f"the domain {item.name} still has accounts or aliases; remove them first")
     work.db.run(directory.REMOVE_DOMAIN, {"domain": item.name})
+    work.db.run(REMOVE_KEYS, {"domain": item.name})
     return {"object": item.name, "before": {"catch_all": before}, "after": None}
 
 
@@ -255,6 +262,9 @@ _ITEMS: Final[dict[type, Callable[[Work, Any], Record]]] = {
     AddDomain: _add_domain,
     SetDomain: _set_domain,
     RemoveDomain: _remove_domain,
+    AddSigningKeys: signing.add_signing_keys,
+    SetSigningKey: signing.set_signing_key,
+    RemoveSigningKey: signing.remove_signing_key,
     AddAccount: _add_account,
     SetCredentials: _set_credentials,
     SetAccount: _set_account,

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from moatmail.core.errors import ConflictError, NotFoundError, OverQuotaError
+from moatmail.store.apply.signing import is_new, keep_reports
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import INBOX, Accept, Append, Delivery, NewContent, NewSpool, Placed
 from moatmail.store.sql import directory, mailboxes, messages, queue
@@ -23,6 +24,8 @@ _DELETED: Final = mailboxes.DELETED
 
 def accept(work: Work, operation: Accept) -> tuple[Placed, ...]:
     """Take over mail: everything or nothing."""
+    if not is_new(work, operation.sent):
+        return ()
     placed, references = deliver(work, operation.deliveries)
     new = sum(references.values())
     # R20: each recipient counts once, when it is accepted; entries that were there already count nothing.
@@ -30,8 +33,9 @@ def accept(work: Work, operation: Accept) -> tuple[Placed, ...]:
     work.effects.count(work.now, "delivered", new)
     references.update(spool(work, operation.spools))
     keep_contents(work, operation.contents, references)
+    keep_reports(work, operation.reports)
     if operation.decision is not None:
-        work.effects.decisions.append(operation.decision)
+        work.effects.soft.append(operation.decision)
     return placed
 
 

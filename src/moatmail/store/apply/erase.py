@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Work
-from moatmail.store.operations import EraseDue, TruncateWAL
+from moatmail.store.operations import EraseDecisions, EraseDue, ForgetObserved, RecordDecision, TruncateWAL
 from moatmail.store.sql import messages
 from moatmail.store.sqlite import Row
 
@@ -68,6 +68,16 @@ def drop_references(work: Work, references: Counter[bytes]) -> None:
         work.db.run(messages.ERASE_CONTENT, {"id": content})
         if in_file:
             work.effects.gone_files.append(content)
+
+
+def keep_soft(work: Work, operation: EraseDecisions | ForgetObserved) -> None:
+    """Have soft state forget something, after the commit."""
+    work.effects.soft.append(operation)
+
+
+def record_decision(work: Work, operation: RecordDecision) -> None:
+    """Have a decision kept, after the commit."""
+    work.effects.soft.append(operation.decision)
 
 
 def truncate_wal(work: Work, _operation: TruncateWAL) -> None:

@@ -67,6 +67,8 @@ def settle(work: Work, operation: SettleSpool) -> tuple[Placed, ...]:
     placed, references = deliver(work, operation.deliveries)
     references.update(spool(work, operation.spools))
     keep_contents(work, operation.contents, references)
+    if operation.sealed_prefix is not None:
+        work.db.run(queue.SET_PREFIX, {"of_id": operation.id, "prefix": operation.sealed_prefix})
     _close(work, operation.id, content)
     return placed
 

@@ -38,6 +38,9 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     operations.Change: change.apply,
     operations.EraseDue: erase.erase_due,
     operations.TruncateWAL: erase.truncate_wal,
+    operations.RecordDecision: erase.record_decision,
+    operations.EraseDecisions: erase.keep_soft,
+    operations.ForgetObserved: erase.keep_soft,
 }
 
 GROWING: Final = frozenset({operations.Accept, operations.Append, operations.CreateMailbox, operations.Copy})

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.ports.vault import Vault
-from moatmail.store.operations import Decision
+from moatmail.store.soft import Kept
 from moatmail.store.sql import state
 from moatmail.store.sqlite import Database
 
@@ -40,7 +40,7 @@ class Effects:
     new_keys: dict[int, bytes] = field(default_factory=dict)
     gone_keys: list[int] = field(default_factory=list)
     gone_files: list[bytes] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
+    soft: list[Kept] = field(default_factory=list)
     ledger: Counter[tuple[int, str]] = field(default_factory=Counter)
     truncate: bool = False
     erase_more: bool = False
@@ -54,7 +54,7 @@ class Effects:
         self.new_keys.update(other.new_keys)
         self.gone_keys += other.gone_keys
         self.gone_files += other.gone_files
-        self.decisions += other.decisions
+        self.soft += other.soft
         self.ledger.update(other.ledger)
         self.truncate |= other.truncate
         self.erase_more |= other.erase_more

@@ -37,6 +37,7 @@ SETTLE_RECIPIENT = statement(
     .where(_r.spool == given("of_id"), _r.number == given("of_number"), _QUEUED)
     .values(state=given("new_state"), attempts=_r.attempts + literal_column("1"), next_attempt=given("next"), sealed_reply=given("reply"))
 )
+SET_PREFIX = statement(update(SPOOL).where(_s.id == given("of_id")).values(sealed_prefix=given("prefix")))
 STILL_QUEUED = statement(select(func.count()).where(_r.spool == given("id"), _QUEUED))
 REMOVE_SPOOL = statement(delete(SPOOL).where(_s.id == given("id")))
 REMOVE_RECIPIENTS = statement(delete(SPOOL_RECIPIENT).where(_r.spool == given("id")))

@@ -223,6 +223,52 @@ DUE = Index(
     postgresql_where=SPOOL_RECIPIENT.c.state == "queued",
 )
 
+# ---------------------------------------------------------------- signing keys and reports
+
+SIGNING_KEY = Table(
+    "signing_key",
+    METADATA,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("domain", String(255), nullable=False),
+    Column("selector", String(255), nullable=False),
+    Column("algorithm", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    # What is due in the DNS: open, as everybody may read it there.
+    Column("record", Text, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    UniqueConstraint("domain", "selector"),
+)
+
+REPORT = Table(
+    "report",
+    METADATA,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("domain", String(255), nullable=False),
+    Column("reporter", String(512), nullable=False),
+    Column("report_id", String(512), nullable=False),
+    Column("begin", Float, nullable=False),
+    Column("end", Float, nullable=False),
+    # JSON: sums and rows of a report, which holds domains, IP addresses and counts.
+    Column("totals", Text, nullable=False),
+    Column("rows", Text, nullable=False),
+    UniqueConstraint("kind", "reporter", "report_id", "domain"),
+    Index("ix_report_received_at", "received_at"),
+)
+
+SENT_REPORT = Table(
+    "sent_report",
+    METADATA,
+    Column("day", NUMBER, nullable=False),
+    Column("domain", String(255), nullable=False),
+    Column("receiver", String(255), nullable=False),
+    PrimaryKeyConstraint("day", "domain", "receiver"),
+    sqlite_with_rowid=False,
+)
+
 # ---------------------------------------------------------------- settings and state
 
 SETTING = Table("setting", METADATA, Column("key", String(255), primary_key=True), Column("value", Text, nullable=False))
@@ -287,8 +333,29 @@ DECISION = Table(
     SOFT,
     Column("id", LargeBinary(16), primary_key=True),
     Column("at", Float, nullable=False, index=True),
+    Column("code", String(16), nullable=False, index=True),
     Column("facts", Text, nullable=False),
+    Column("evidence_key", LargeBinary(16), nullable=False),
     Column("sealed_evidence", LargeBinary, nullable=False),
     Column("settings_version", NUMBER, nullable=False),
     Column("verdict", Text, nullable=False),
 )
+EVIDENCE_KEY = Table(
+    "evidence_key",
+    SOFT,
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("cover", LargeBinary, nullable=False),
+)
+OBSERVED = Table(
+    "observed",
+    SOFT,
+    Column("day", NUMBER, nullable=False),
+    Column("domain", String(255), nullable=False),
+    Column("row", Text, nullable=False),
+    Column("count", NUMBER, nullable=False),
+    PrimaryKeyConstraint("day", "domain", "row"),
+    sqlite_with_rowid=False,
+)
+SOFT_SHAPE = 2
+"""Goes up with every change of these tables; what was kept in another shape is dropped, as a power cut might have done."""

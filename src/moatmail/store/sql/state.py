@@ -7,9 +7,9 @@ Must never know what a setting means.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
-from moatmail.store.sql.schema import CHANGE, DECISION, JOURNAL, LEDGER, META, OPERATION_DONE, SECRET, SETTING
+from moatmail.store.sql.schema import CHANGE, JOURNAL, LEDGER, META, OPERATION_DONE, SECRET, SETTING
 from moatmail.store.sql.statement import given, insert, insert_once, page, statement
 
 # ---- settings and changes ----
@@ -46,8 +46,3 @@ COUNT_META = statement(update(META).where(META.c.name == given("counter")).value
 # ---- secrets that are no account's ----
 PUT_SECRET = statement(insert_once(SECRET))
 GET_SECRET = statement(select(SECRET.c.public, SECRET.c.wrapped).where(SECRET.c.name == given("secret")))
-
-# ---- soft state ----
-ADD_DECISION = statement(insert_once(DECISION))
-FORGET_DECISIONS = statement(delete(DECISION).where(DECISION.c.at < given("before")))
-COUNT_DECISIONS = statement(select(func.count()).select_from(DECISION))

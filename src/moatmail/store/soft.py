@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Soft state: what may be lost at a power cut, in a database of its own, written beside what people wait for.
+
+Obeys no RFC; what is kept for how long is told in docs/security.md.
+Must never know what evidence says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from moatmail.store.operations import Decision, EraseDecisions, ForgetObserved
+from moatmail.store.sql import soft
+from moatmail.store.sql.schema import SOFT_SHAPE
+from moatmail.store.sqlite import Database, DatabaseError, Use, open_database
+
+FILE: Final = "soft.sqlite"
+DAY: Final = 86400
+Kept = Decision | EraseDecisions | ForgetObserved
+"""What is written here."""
+
+
+class SoftState:
+    """The writing side."""
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        """Open it, and make it anew where it has another shape; raises ConfigError for a wrong key."""
+        self._path = folder / FILE
+        self._key = key
+        self._db: Database = open_database(self._path, key, Use.SOFT)
+        shape = self._db.one(soft.GET_SHAPE)
+        if shape is None or shape[0] != SOFT_SHAPE:
+            self._db.script(soft.DROP)
+        self._db.script(soft.MAKE)
+
+    def keep(self, things: Sequence[Kept]) -> None:
+        """Write what came, in order, in one transaction; raises the driver's errors."""
+        self._db.begin()
+        try:
+            self._add([one for one in things if isinstance(one, Decision)])
+            for one in things:
+                if isinstance(one, ForgetObserved):
+                    self._db.run(soft.FORGET_OBSERVED, {"of_day": one.day})
+                elif isinstance(one, EraseDecisions):
+                    self._erase(one.before)
+            self._db.commit()
+        except DatabaseError:
+            self._db.rollback()
+            raise
+
+    def _add(self, decisions: Sequence[Decision]) -> None:
+        if not decisions:
+            return
+        keys = {one.key.id: {"id": one.key.id, "at": one.at, "cover": one.key.cover} for one in decisions}
+        self._db.run_many(soft.ADD_EVIDENCE_KEY, keys.values())
+        self._db.run_many(soft.ADD_DECISION, map(_row, decisions))
+        seen = Counter((int(one.at // DAY), seen.domain, seen.row) for one in decisions for seen in one.observed)
+        self._db.run_many(soft.OBSERVE, [{"day": day, "domain": domain, "row": row, "count": count} for (day, domain, row), count in seen.items()])
+
+    def _erase(self, before: float) -> None:
+        self._db.run(soft.FORGET_DECISIONS, {"before": before})
+        self._db.run(soft.FORGET_EVIDENCE_KEYS, {"before": before - DAY})
+        self._db.run(soft.FORGET_OBSERVED_BEFORE, {"before_day": int(before // DAY)})
+
+    def reader(self) -> Database:
+        """Open a reading connection."""
+        return open_database(self._path, self._key, Use.READ)
+
+    def decisions(self) -> int:
+        """Count the kept decisions."""
+        row = self._db.one(soft.COUNT_DECISIONS)
+        return int(row[0]) if row else 0
+
+    def close(self) -> None:
+        """Close the file; raises the driver's errors."""
+        self._db.close()
+
+
+def _row(decision: Decision) -> dict[str, object]:
+    return {
+        "id": decision.id,
+        "at": decision.at,
+        "code": decision.code,
+        "facts": msgspec.json.encode(decision.facts).decode(),
+        "evidence_key": decision.key.id,
+        "sealed_evidence": decision.sealed_evidence,
+        "settings_version": decision.settings_version,
+        "verdict": decision.verdict,
+    }
