@@ -27,6 +27,7 @@ from moatmail.crypto.vault import Vault
 from moatmail.directory.login import Login
 from moatmail.endpoints.gate import SMTP_REFUSAL, Gate
 from moatmail.endpoints.smtp import Door, SMTPSession
+from moatmail.intake.history import History
 from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
 from moatmail.intake.takeover import Ports
@@ -183,6 +184,7 @@ async def indoors(folder: Path, zone: Zone | None = None) -> AsyncIterator[Indoo
     desk = Desk(store, clock, "test", "test")
     zone = {} if zone is None else zone
     resolver = CachingResolver(TableResolver(zone), clock)
+    queue_key = QueueKey(store)
     ports = Ports(
         store,
         ContentFiles(data),
@@ -191,8 +193,9 @@ async def indoors(folder: Path, zone: Zone | None = None) -> AsyncIterator[Indoo
         Tools(KeepEverything(), resolver, "mx.example.test"),
         resolver,
         "mx.example.test",
-        QueueKey(store),
+        queue_key,
         lambda: house.settings,
+        History(queue_key, clock, lambda: 1),
     )
     house = Indoors(folder, store, desk, ports, Login(store, clock), ear, clock)
     house.ca = folder / "ca.pem"

@@ -22,20 +22,21 @@ from moatmail.app.life import Being, live
 from moatmail.app.random import new_random
 from moatmail.app.resolver import open_resolver
 from moatmail.app.roles import ACCESS, BACK, COMPACT, MX, STORE
-from moatmail.app.schedule import BACK_JOBS, STORE_JOBS, Schedule
+from moatmail.app.schedule import BACK_JOBS, REPORT_JOBS, STORE_JOBS, Schedule
 from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
-from moatmail.delivery import manager
+from moatmail.delivery import manager, reporting
 from moatmail.directory.login import Login
 from moatmail.endpoints.gate import IMAP_REFUSAL, SMTP_REFUSAL, Gate
 from moatmail.endpoints.imap.session import Door as IMAPDoor
 from moatmail.endpoints.imap.session import IMAPSession
 from moatmail.endpoints.smtp import Door as SMTPDoor
 from moatmail.endpoints.smtp import SMTPSession
+from moatmail.intake.history import History
 from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
 from moatmail.intake.takeover import Ports
@@ -188,6 +189,7 @@ class FrontRole:
         self._serial = os.urandom(4).hex()
         self._count = 0
         self._queue_key = QueueKey(common.store)
+        self._history = History(self._queue_key, SystemClock(), lambda: common.settings.version)
         self._resolver = open_resolver(common.start.dns)
         self._doors: dict[str, SMTPDoor | IMAPDoor] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -322,6 +324,7 @@ class FrontRole:
             hostname=common.start.node.hostname,
             queue_key=self._queue_key,
             settings=common.settings,
+            history=self._history,
         )
 
 
@@ -367,16 +370,17 @@ async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
 class BackRole:
     """The queue and the scheduled jobs."""
 
-    def __init__(self, common: Common, work: manager.Manager) -> None:
+    def __init__(self, common: Common, work: manager.Manager, reports: reporting.Ports) -> None:
         self._common = common
         self._manager = work
-        self._schedule = Schedule(BACK_JOBS, common.store, common.events)
+        self._schedules = (Schedule(BACK_JOBS, common.store, common.events), Schedule(REPORT_JOBS, reports, common.events))
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> BackRole:
         """Work the queue."""
         self._task = asyncio.create_task(self._manager.run())
-        self._schedule.start()
+        for schedule in self._schedules:
+            schedule.start()
         return self
 
     async def reload(self) -> None:
@@ -385,7 +389,8 @@ class BackRole:
 
     async def end(self, seconds: float) -> None:
         """Start no attempt any more; let those under way finish."""
-        self._schedule.end()
+        for schedule in self._schedules:
+            schedule.end()
         if self._task is not None:
             self._task.cancel()
         await self._manager.drain(seconds)
@@ -405,10 +410,11 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
     owner = process_id()
     # A lease dies with the process that had it, whatever the clock says.
     await common.store.write(ReleaseLeases(owner))
+    resolver = open_resolver(start.dns)
     ports = manager.Ports(
         store=common.store,
         files=ContentFiles(start.folders.data),
-        resolver=open_resolver(start.dns),
+        resolver=resolver,
         connector=TCPConnector(),
         clock=SystemClock(),
         random=new_random(),
@@ -419,7 +425,8 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
     )
     work = manager.Manager(ports)
     woken.append(work)
-    return await BackRole(common, work).begin()
+    reports = reporting.Ports(common.store, resolver, SystemClock(), events, QueueKey(common.store), start.node.hostname, common.settings)
+    return await BackRole(common, work, reports).begin()
 
 
 def process_id() -> str:

@@ -17,7 +17,7 @@ from moatmail.core.transaction import Session, Transaction
 from moatmail.directory.recipients import Resolution, resolve
 from moatmail.intake.judged import Judged, authentication_results
 from moatmail.intake.placement import Resolutions, has_room
-from moatmail.intake.takeover import Ports, refused, take_over
+from moatmail.intake.takeover import Ports, refused, take_over, verdict_settings
 from moatmail.mailauth.claimed_results import remove_foreign
 from moatmail.mailbox.incoming import Incoming
 from moatmail.message.header import Header
@@ -54,7 +54,7 @@ class Receiver:
     async def rcpt(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
         """Answer RCPT: exists, not frozen, quota admits the declared size; everything else is refused here, never after the 250."""
         try:
-            resolution = await resolve(self.ports.store, recipient.address)
+            resolution = await resolve(self.ports.store, recipient.address, self.ports.settings().reports.address)
         except TemporaryError as error:
             return Answer(Reply.of(451, error.status, error.public))
         reply = judge(resolution, envelope.declared_size or 0)
@@ -70,7 +70,7 @@ class Receiver:
         decided = verdict.compose(transaction, settings_of(self.ports))
         judged = Judged(transaction, decided, lookups.lookups)
         if not decided.accepted:
-            return refused(self.ports, judged)
+            return await refused(self.ports, judged, incoming.id)
         _remove_imitations(incoming, self.ports.hostname)
         fields = authentication_results(self.ports.hostname, transaction.findings, decided)
         return await take_over(self.ports, replace(judged, fields=fields), resolutions, incoming)
@@ -94,7 +94,7 @@ def judge(resolution: Resolution, size: int) -> Reply:
         return _RELAY_DENIED
     if not resolution.exists:
         return _UNKNOWN
-    if resolution.elsewhere:
+    if resolution.elsewhere or resolution.reports:
         return _WELCOME
     active = [account for account in resolution.accounts if account.status == "active"]
     if not active:
@@ -104,5 +104,5 @@ def judge(resolution: Resolution, size: int) -> Reply:
 
 def settings_of(ports: Ports) -> verdict.SettingsOf:
     """Give the verdict settings of recipients; per-domain ones come with the filter's issues."""
-    settings = verdict.Settings.of(ports.settings().policy)
+    settings = verdict_settings(ports)
     return lambda _recipient: settings

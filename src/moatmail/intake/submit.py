@@ -62,7 +62,7 @@ class Submitter:
         if session.identity is None:
             return Answer(_LOGIN_FIRST)
         try:
-            resolution = await resolve(self.ports.store, recipient.address)
+            resolution = await resolve(self.ports.store, recipient.address, self.ports.settings().reports.address)
         except TemporaryError as error:
             return Answer(Reply.of(451, error.status, error.public))
         if not resolution.ours:
@@ -78,7 +78,7 @@ class Submitter:
         transaction = await pipeline.run(order.SUBMIT, Phase.DATA, transaction.evolve(content=incoming), self.ports.tools)
         decided = verdict.compose(transaction, settings_of(self.ports))
         if not decided.accepted:
-            return refused(self.ports, Judged(transaction, decided))
+            return await refused(self.ports, Judged(transaction, decided), incoming.id)
         header = incoming.structure.header
         reply = authorize.header_from(identity, _addresses(header, b"from")) or authorize.header_sender(identity, _addresses(header, b"sender"))
         if reply is not None:

@@ -7,6 +7,7 @@ Must never know through which door the message came.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,18 +22,22 @@ from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Verdict
 from moatmail.crypto.seal import new_id
-from moatmail.intake import placement
+from moatmail.intake import placement, reports
+from moatmail.intake.history import History
 from moatmail.intake.judged import Judged
 from moatmail.intake.placement import Resolutions
+from moatmail.mailauth.reports.unreadable import UnreadableReportError
 from moatmail.mailbox import messages
-from moatmail.mailbox.incoming import Incoming
+from moatmail.mailbox.incoming import Incoming, open_content
 from moatmail.mailqueue import spool
 from moatmail.mailqueue.queue_key import QueueKey
 from moatmail.message import trace
+from moatmail.policy.decision import code_of
 from moatmail.policy.stage import Tools
+from moatmail.policy.verdict import Settings
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
-from moatmail.store.operations import Accept, NewSpool
+from moatmail.store.operations import Accept, NewSpool, RecordDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Ports:
     hostname: str
     queue_key: QueueKey
     settings: Callable[[], Mail]
+    history: History
 
     def new_content(self) -> Incoming:
         """Begin a content under a fresh id."""
@@ -71,11 +77,17 @@ async def take_over(ports: Ports, judged: Judged, resolutions: Resolutions, inco
         return _refused(ports, transaction, error, Reply.of(452, "4.2.2" if isinstance(error, OverQuotaError) else "4.3.1", error.public))
     except TemporaryError as error:
         return _refused(ports, transaction, error, Reply.of(451, error.status, error.public))
+    except UnreadableReportError as error:
+        ports.files.remove(incoming.id)
+        return _refused(ports, transaction, error, Reply.of(550, error.status, error.public))
     except OSError as error:
         return _refused(ports, transaction, error, Reply.of(452, "4.3.1", StorageFullError.public))
-    queue_id = accept.contents[0].id.hex()
-    ports.events.emit(_accepted(transaction, verdict, told, queue_id))
-    return Reply.of(verdict.reply.code, verdict.reply.status, f"{verdict.reply.text} as {queue_id}")
+    ports.events.emit(_accepted(transaction, verdict, told, incoming.id.hex()))
+    return _welcome(verdict, incoming.id)
+
+
+def _welcome(verdict: Verdict, content_id: bytes) -> Reply:
+    return Reply.of(verdict.reply.code, verdict.reply.status, f"{verdict.reply.text} as {content_id.hex()}")
 
 
 async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incoming: Incoming) -> tuple[Accept, str]:
@@ -87,10 +99,21 @@ async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incom
     content, key = await incoming.seal(fields)
     prepared = messages.Prepared(content, key, incoming.structure, len(fields) + incoming.moved, transaction.now, internationalized)
     plan = placement.plan(transaction.envelope, judged.verdict, resolutions, content.size)
+    read = await reports.receive(ports, judged, resolutions, lambda: open_content(content, key, ports.files))
+    for copy in read.copies:
+        plan.copies.setdefault(copy.account, copy)
     deliveries = tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values())
     spools = await _spools(ports, transaction, plan, prepared)
-    told = f"{len(deliveries)} kept here, {len(plan.onward)} to be sent on"
-    return Accept((content,), deliveries, spools), told
+    if not deliveries and not spools:
+        ports.files.remove(content.id)  # a report that was read: no row will name its content
+    told = f"{len(deliveries)} kept here, {len(plan.onward)} to be sent on" + (f", {len(read.rows)} read as reports" if read.rows else "")
+    decision = await ports.history.decide(judged, incoming.id, _welcome(judged.verdict, incoming.id), verdict_settings(ports))
+    return Accept((content,), deliveries, spools, decision, read.rows), told
+
+
+def verdict_settings(ports: Ports) -> Settings:
+    """Give the settings by which messages are judged now."""
+    return Settings.of(ports.settings().policy)
 
 
 async def _spools(ports: Ports, transaction: Transaction, plan: placement.Plan, prepared: messages.Prepared) -> tuple[NewSpool, ...]:
@@ -123,17 +146,24 @@ def _accepted(transaction: Transaction, verdict: Verdict, told: str, queue_id: s
 def _refused(ports: Ports, transaction: Transaction, error: MoatmailError | OSError, reply: Reply) -> Reply:
     sender = str(transaction.envelope.reverse_path or "<>")
     # One full mailbox is its owner's matter; a full disk or a store that does not answer is the administrator's.
-    alert = not isinstance(error, OverQuotaError)
-    text = f"put off from {sender} because {reply}" + (f" ({error})" if str(error) not in {"", reply.text} else "")
-    ports.events.emit(Event.of("message.deferred", text, alert=alert, peer=transaction.session.peer_ip, reply=reply))
+    alert = not isinstance(error, (OverQuotaError, UnreadableReportError))
+    name, verb = ("message.refused", "refused") if reply.code // 100 == 5 else ("message.deferred", "put off")
+    text = f"{verb} from {sender} because {reply}" + (f" ({error})" if str(error) not in {"", reply.text} else "")
+    ports.events.emit(Event.of(name, text, alert=alert, peer=transaction.session.peer_ip, reply=reply))
     return reply
 
 
-def refused(ports: Ports, judged: Judged) -> Reply:
-    """Tell of a message that the verdict refuses; give its reply."""
+async def refused(ports: Ports, judged: Judged, content_id: bytes) -> Reply:
+    """Tell of a message that the verdict refuses, and have the decision kept; give its reply, with the code by which it can be explained."""
     transaction, verdict = judged.transaction, judged.verdict
+    code = code_of(content_id)
+    # Who is refused calls somebody: the code he reads out is all that is needed to find out why.
+    reply = Reply.of(verdict.reply.code, verdict.reply.status, f"{verdict.reply.text} (code {code})")
     sender = str(transaction.envelope.reverse_path or "<>")
     why = ", ".join(verdict.reasons)
-    text = f"refused from {sender} because {verdict.reply.text} ({why})"
-    ports.events.emit(Event.of("message.refused", text, peer=transaction.session.peer_ip, reply=verdict.reply))
-    return verdict.reply
+    text = f"refused from {sender} because {reply.text} ({why})"
+    ports.events.emit(Event.of("message.refused", text, peer=transaction.session.peer_ip, reply=reply, id=content_id.hex()))
+    # The answer stands without the record of it.
+    with contextlib.suppress(TemporaryError):
+        await ports.store.write(RecordDecision(await ports.history.decide(judged, content_id, reply, verdict_settings(ports))))
+    return reply

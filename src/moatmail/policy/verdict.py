@@ -107,14 +107,14 @@ def _by_dmarc(findings: Iterable[Finding], settings: Settings) -> RecipientVerdi
         return None
     author = failed.evidence.get("domain", "")
     wanted = settings.dmarc_overrides.get(author, failed.evidence.get("disposition", "none"))
-    if wanted == "none" or _is_vouched_for(author, findings, settings):
+    if wanted == "none" or is_vouched_for(author, findings, settings):
         return None
     if wanted == "reject" and settings.dmarc_failed == "reject":
         return RecipientVerdict(Disposition.REJECT, failed.name, (), _FORGED)
     return RecipientVerdict(Disposition.QUARANTINE, failed.name, ("Junk",))
 
 
-def _is_vouched_for(author: str, findings: Iterable[Finding], settings: Settings) -> bool:
+def is_vouched_for(author: str, findings: Iterable[Finding], settings: Settings) -> bool:
     """Tell whether a chain holds in which DMARC passed for the same author, and everybody since then is trusted (RFC 8617 §7.2.1)."""
     chain = next((finding.evidence for finding in findings if finding.name == "arc.pass"), {})
     vouchers = chain.get("vouchers", "")
