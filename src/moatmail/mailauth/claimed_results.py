@@ -22,7 +22,6 @@ FIELD_NAME: Final = "Authentication-Results"
 _NAME: Final = FIELD_NAME.lower().encode()
 _PLAIN: Final = bytes([*b"\t\r\n", *range(0x20, 0x7F)])
 _CONTROLS: Final = bytes([*range(0x20), 0x7F])
-_BLANKED: Final = bytes.maketrans(_CONTROLS, b" " * len(_CONTROLS))
 # A field to readers that skip blanks, controls and what is not ASCII.
 _HIDDEN: Final = re.compile(
     b"[^!-~]*+".join(re.escape(bytes([octet])) for octet in _NAME) + rb"[^!-~]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?",
@@ -90,8 +89,8 @@ def claims(value: bytes, authserv_id: str) -> bool:
 
 
 def _readings(plain: bytes) -> Iterator[bytes]:
-    """Give a value as readers of several kinds see it."""
-    yield plain.translate(_BLANKED)
+    """Give a value as readers of several kinds see it: a control ends a word to some and is nothing to others."""
+    yield plain
     if plain.translate(None, _CONTROLS) != plain:
         yield plain.translate(None, _CONTROLS)
     if b"=?" in plain:

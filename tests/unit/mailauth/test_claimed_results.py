@@ -39,6 +39,7 @@ OURS = [
     pytest.param(b" <mx.moat.example>;", id="in angle brackets"),
     pytest.param(b" ; mx.moat.example;", id="behind a semicolon"),
     pytest.param(b" (mx.moat.example;", id="in a comment that never ends"),
+    pytest.param(b" (mx.moat.example (c;", id="in a comment that never ends, before another"),
     pytest.param(b' "mx.moat.example;', id="in a string that never ends"),
     pytest.param(b" ) mx.moat.example;", id="behind a bracket that closes nothing"),
     pytest.param(b" mx.moat.example\\", id="before an escape of nothing"),
@@ -87,6 +88,10 @@ def test_a_folded_line_that_begins_the_header_is_a_field_to_some() -> None:
     assert remove_foreign(b" Authentication-Results: mx.moat.example;" + SAID + b"\r\n" + BELOW, ID) == BELOW
 
 
+def test_a_hidden_field_may_stand_last() -> None:
+    assert remove_foreign(ABOVE + b"\x01Authentication-Results: mx.moat.example; x\r\n", ID) == ABOVE
+
+
 def test_a_line_that_is_no_field_goes_whole() -> None:
     assert remove_foreign(b"\x01x\x01y z Authentication-Results: mx.moat.example; x\r\n" + BELOW, ID) == BELOW
 
@@ -106,6 +111,7 @@ KEPT = [
     pytest.param(b"Authentication-Results: mx.other.example; spf=pass smtp.helo=mx.moat.example;", id="that tells of us"),
     pytest.param(b"Authentication-Results: mx.other.example; x=(mx.moat.example", id="that is damaged behind its name"),
     pytest.param(b"Authentication-Results: spf=pass (sender IP is 192.0.2.1) smtp.helo=mx.moat.example;", id="without a name"),
+    pytest.param(b"Authentication-Results: ) mx.other.example; mx.moat.example;", id="of another, behind a bracket that closes nothing"),
     pytest.param(b"Authentication-Results:", id="empty"),
     pytest.param(b"Authentication-Results: (nobody)", id="with a comment alone"),
     pytest.param(b"ARC-Authentication-Results: i=1; mx.moat.example;", id="of a sealer"),
