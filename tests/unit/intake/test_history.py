@@ -38,9 +38,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
         yield one
 
 
-async def send(
-    house: Indoors, message: str = FORGED, sender: str = "mallory@evil.test", recipients: tuple[str, ...] = ("ann@example.test",)
-) -> tuple[int, str]:
+async def send(house: Indoors, message: str = FORGED, sender: str = "mallory@evil.test", to: tuple[str, ...] = ("ann@example.test",)) -> tuple[int, str]:
     def play() -> tuple[int, str]:
         with smtplib.SMTP("127.0.0.1", house.doors["mx"], "client.evil.test", timeout=10) as client:
             client.starttls(context=ssl.create_default_context(cafile=str(house.ca)))
