@@ -8,7 +8,7 @@ A file holds blocks. Client lines of one block are sent together, the server lin
     C: text      a line, CRLF added             S: text     a line wanted, to the octet
     C~ text      octets with \r \n \0 \\        # comment
     @tls         the connection is inside TLS   @login      already authenticated     @select    INBOX is selected
-    @offer NAME  one more extension             @append-limit N     @eof    the client closes its side
+    @append-limit N                             @eof    the client closes its side
 `{repeat:TEXT:N}` stands for N times TEXT, `{capabilities}` for what is announced after login (test_server.py tells it). The application
 knows the mailboxes INBOX and "a/b", the user ann with password "right"; it stores a message of up to 100,000 octets and says
 NO [OVERQUOTA] in the middle of a larger one.
@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from moatmail.wire.imap import events, responses
-from moatmail.wire.imap.profile import EXTENSIONS, Profile, State
+from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.server import IMAPServer, Result
 
 _REPEAT = re.compile(r"\{repeat:(.*?):([0-9]+)\}")
@@ -168,8 +168,6 @@ class Player:
             case ["login" | "select"]:
                 self._state = words[0]
                 self._profile = replace(self._profile, tls_active=True)
-            case ["offer", name]:
-                self._profile = replace(self._profile, extensions=(*EXTENSIONS, name.encode()))
             case ["append-limit", size]:
                 self._profile = replace(self._profile, append_limit=int(size))
             case ["eof"]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""APPEND: a message its owner puts into a mailbox, scanned and sealed while it comes.
+"""APPEND: messages their owner puts into a mailbox, scanned and sealed while they come.
 
-Obeys RFC 3501 §6.3.11, RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 5321 §6.1 by analogy: OK means durable.
+Obeys RFC 3501 §6.3.11, RFC 3502 (several, all or none), RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 5321 §6.1 by analogy: OK means durable.
 Must never know how content is kept.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from moatmail.core.errors import NotFoundError, OverQuotaError
 from moatmail.crypto.seal import new_id
-from moatmail.endpoints.imap.appending import Appending
+from moatmail.endpoints.imap.appending import Appending, Sealed
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.sync import sync
 from moatmail.mailbox import mailboxes, messages
@@ -22,19 +22,40 @@ _HEADER_TOO_LARGE = RefusedError(b"the header of the message is too large", b"TO
 
 async def on_append(conversation: Conversation, command: events.Append) -> None:
     """Judge the announced message before an octet of it comes."""
+    sealed: list[Sealed] = []
+    try:
+        if command.index:
+            sealed = await _seal_last(conversation)
+        conversation.appending = await _begin(conversation, command, sealed)
+    except BaseException:
+        conversation.drop_append()  # RFC 3502 §3: one that cannot be kept spoils all
+        raise
+    conversation.engine.admit()
+
+
+async def _seal_last(conversation: Conversation) -> list[Sealed]:
+    """Seal the message that just came, so that at most one is open at a time, and give all that wait."""
+    appending = conversation.appending
+    if appending is None:
+        raise RefusedError(b"the message was dropped")
+    appending.sealed.append(await _seal(conversation, appending))
+    return appending.sealed
+
+
+async def _begin(conversation: Conversation, command: events.Append, sealed: list[Sealed]) -> Appending:
     account = conversation.account
-    conversation.drop_append()
     try:
         row = await mailboxes.find(account, command.mailbox)
     except NotFoundError as error:
         raise RefusedError(error.public.encode(), b"TRYCREATE") from None
     owner = await account.row()
-    if owner.quota_octets and owner.used_octets + command.size > owner.quota_octets:
+    waiting = sum(one.content.size for one in sealed)
+    if owner.quota_octets and owner.used_octets + waiting + command.size > owner.quota_octets:
         raise OverQuotaError
     keywords = tuple(word.decode() for word in command.flags.keywords)
     received_at = conversation.now() if command.date is None else float(command.date.seconds)
-    conversation.appending = Appending(row.id, command.flags.bits, keywords, received_at, conversation.door.new_content(), conversation.door.clock.monotonic())
-    conversation.engine.admit()
+    now = conversation.door.clock.monotonic()
+    return Appending(row.id, command.flags.bits, keywords, received_at, conversation.door.new_content(), now, sealed=sealed)
 
 
 async def on_append_data(conversation: Conversation, command: events.AppendData) -> None:
@@ -59,19 +80,17 @@ def _feed(appending: Appending, data: bytes) -> None:
 
 
 async def on_append_end(conversation: Conversation, command: events.AppendEnd) -> None:
-    """Keep the message; OK leaves after the commit."""
-    appending = conversation.appending
-    if appending is None:
-        raise RefusedError(b"the message was dropped")
+    """Keep the messages; OK leaves after the commit."""
     try:
-        code = await _keep(conversation, appending)
+        await _seal_last(conversation)
+        code = await _keep(conversation)
     finally:
         conversation.drop_append()
     await sync(conversation)
     conversation.done(command, b"appended", code)
 
 
-async def _keep(conversation: Conversation, appending: Appending) -> bytes:
+async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
     account = conversation.account
     incoming = appending.incoming
     _feed(appending, appending.lines.finish())
@@ -81,11 +100,21 @@ async def _keep(conversation: Conversation, appending: Appending) -> bytes:
         raise _HEADER_TOO_LARGE from None
     content, key = await incoming.seal(b"")
     prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at)
-    delivery = messages.append(prepared, account.id, account.keys, appending.mailbox, appending.flags, appending.keywords)
+    return Sealed(content, messages.append(prepared, account.id, account.keys, appending.mailbox, appending.flags, appending.keywords))
+
+
+async def _keep(conversation: Conversation) -> bytes:
+    appending, conversation.appending = conversation.appending, None
+    if appending is None:
+        raise RefusedError(b"the message was dropped")
+    contents = tuple([one.content for one in appending.sealed])
+    deliveries = tuple([one.delivery for one in appending.sealed])
     try:
-        placed = await account.store.write(Append(new_id(int(conversation.now() * 1000)), (content,), (delivery,)))
+        # From here on the files are the store's: an answer that was lost does not tell that nothing was kept.
+        placed = await conversation.account.store.write(Append(new_id(int(conversation.now() * 1000)), contents, deliveries))
     except NotFoundError:
         raise RefusedError(b"the mailbox was deleted meanwhile", b"TRYCREATE") from None
+    # RFC 3502 §3, RFC 4315 §3: the UIDs in the order of the messages.
     return responses.append_uid(placed[0].uidvalidity, [one.uid for one in placed])
 
 

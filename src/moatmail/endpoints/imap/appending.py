@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message of APPEND on its way in.
+"""A message of APPEND on its way in, and those before it in the same command.
 
-Obeys RFC 3501 §6.3.11.
+Obeys RFC 3501 §6.3.11, RFC 3502 (several messages, all or none).
 Must never know the session.
 """
 
@@ -11,6 +11,15 @@ from dataclasses import dataclass, field
 
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.newlines import Newlines
+from moatmail.store.operations import Delivery, NewContent
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A message that came whole and waits for the rest of its command."""
+
+    content: NewContent
+    delivery: Delivery
 
 
 @dataclass(slots=True)
@@ -24,3 +33,5 @@ class Appending:
     incoming: Incoming
     since: float
     lines: Newlines = field(default_factory=Newlines)
+    sealed: list[Sealed] = field(default_factory=list)
+    """The earlier messages of this command."""

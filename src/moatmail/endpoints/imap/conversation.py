@@ -238,6 +238,9 @@ class Conversation:
         """Forget a message that was coming."""
         if self.appending is not None:
             self.appending.incoming.abandon()
+            for one in self.appending.sealed:
+                if one.content.blob is None and self.opened is not None:
+                    self.opened.files.remove(one.content.id)
         self.appending = None
 
     def leave(self) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""FETCH: flags from the shared arrays, lists from summaries, content only where a section of it is asked for; all in slices.
 
-Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ).
+Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ), RFC 9394 §3.3 (PARTIAL).
 Must never know how anything is sealed: `mailbox/reading` opens it.
 """
 
@@ -20,7 +20,7 @@ from moatmail.endpoints.imap.sections import Piece, cut, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import placements
-from moatmail.mailbox.numbering import Span
+from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.view import View
@@ -29,6 +29,7 @@ from moatmail.store.queries import MessageRow
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
+from moatmail.wire.imap.sequence import PartialRange
 
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
 _FROM_SUMMARY: Final = frozenset((Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE))
@@ -70,6 +71,8 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     spans = resolve(selected, command.sequence, uid=command.uid)
     fetch = Fetch(conversation, selected, Plan.of(command), command.changed_since)
     conversation.begin_slice()
+    if command.partial is not None:
+        spans = await fetch.cut(spans, command.partial)
     await fetch.run(spans)
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
@@ -104,6 +107,32 @@ class Fetch:
         size = CONTENT_PAGE if plan.sections else PAGE
         for page in self._pages(spans, size):
             await self._write_page(page)
+
+    async def cut(self, spans: list[Span], partial: PartialRange) -> list[Span]:
+        """Give the part of the ranges that PARTIAL names; with CHANGEDSINCE it counts the changed messages only (RFC 9394 §3.4)."""
+        if self._changed_since is not None:
+            spans = await self._changed(spans, self._changed_since)
+        places = partial.places(sum(last - first + 1 for first, last in spans))
+        kept: list[Span] = []
+        before = 0
+        for first, last in spans:
+            low, high = max(first, first + places.start - before), min(last, first + places.stop - 1 - before)
+            if low <= high:
+                kept.append((low, high))
+            before += last - first + 1
+        return kept
+
+    async def _changed(self, spans: list[Span], since: int) -> list[Span]:
+        changed: list[int] = []
+        for first, last in spans:
+            for start in range(first, last + 1, FLAG_ROWS):
+                view = await current_view(self._conversation)
+                for number, uid in self._numbered(start, min(start + FLAG_ROWS - 1, last)):
+                    place = view.place(uid)
+                    if place >= 0 and view.modseqs[place] > since:
+                        changed.append(number)
+                await self._conversation.pause()
+        return list(Numbering(changed).uid_spans(1, len(changed)))
 
     # ---- FLAGS, UID and MODSEQ of many messages: whole slices of the arrays ----
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SEARCH and UID SEARCH: the client's keys as criteria of the mailbox, what was found as SEARCH or ESEARCH.
 
-Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ).
+Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 (SAVE), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ),
+RFC 9394 §3.1 (PARTIAL).
 Must never know how a message is matched.
 """
 
@@ -20,6 +21,7 @@ from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import criteria
 from moatmail.mailbox.criteria import Criterion
+from moatmail.mailbox.numbering import Numbering
 from moatmail.mailbox.search import Need, Slices, search
 from moatmail.mailbox.search_columns import Snapshot, flag_octets
 from moatmail.mailbox.search_reader import MailboxReader
@@ -28,14 +30,34 @@ from moatmail.net.drive import PeerGoneError
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap import search as keys
 from moatmail.wire.imap.search import SearchKey, SearchReturn
+from moatmail.wire.imap.sequence import merge
 
 _RECENT: Final = bytes(value | flags.RECENT for value in range(256))
 _NEEDS: Final = {frozenset((SearchReturn.MIN,)): Need.FIRST, frozenset((SearchReturn.MAX,)): Need.LAST}
+_SAVE: Final = frozenset((SearchReturn.SAVE,))
 _ENDS: Final = frozenset((SearchReturn.MIN, SearchReturn.MAX))
 
 
 async def run(conversation: Conversation, command: events.Search) -> None:
     """Search among the messages that the client was told of."""
+    selected = conversation.box
+    try:
+        await _run(conversation, command)
+    except Exception:
+        # RFC 5182 §2.1: a search that fails leaves nothing saved, rather than what an earlier one found.
+        if SearchReturn.SAVE in (command.returns or ()):
+            selected.saved = Numbering()
+        raise
+
+
+async def on_refused(conversation: Conversation, notice: events.SearchRefused) -> None:
+    """Forget what was saved."""
+    del notice
+    if conversation.selected is not None:
+        conversation.selected.saved = Numbering()
+
+
+async def _run(conversation: Conversation, command: events.Search) -> None:
     if command.modseq:
         enable_condstore(conversation)
     # RFC 3501 §7.4.1: SEARCH counts messages, so none may go meanwhile; UID SEARCH does not mind.
@@ -48,15 +70,19 @@ async def run(conversation: Conversation, command: events.Search) -> None:
     snapshot = take_snapshot(selected, view)
     criterion = translate(command.key, Present(selected, conversation.now()))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
-    need = _NEEDS.get(command.returns or frozenset(), Need.ALL)
+    returns = command.returns or frozenset()
+    need = _NEEDS.get(returns - _SAVE, Need.ALL)
     places = await search(criterion, snapshot, reader, Slices(conversation.door.clock, partial(_check_peer, conversation)), need)
     numbers = [place + 1 for place in places] if aligned and not command.uid else [snapshot.uids[place] for place in places]
     if not aligned and not command.uid:
         numbers = list(map(selected.numbering.number, numbers))
     modseq = _told_modseq(command, snapshot.modseqs, places) if command.modseq else None
+    if SearchReturn.SAVE in returns:
+        kept = _told(command, places)
+        selected.saved = Numbering([snapshot.uids[place] for place in kept])
     if command.returns is None:
         conversation.untagged(responses.search(numbers, modseq))
-    else:
+    elif command.returns != _SAVE:  # RFC 5182 §2.1: who only saves is told nothing
         conversation.untagged(responses.extended_search(command, numbers, modseq))
     conversation.done(command, b"searched")
 
@@ -68,13 +94,18 @@ def _check_peer(conversation: Conversation) -> None:
 
 
 def _told_modseq(command: events.Search, modseqs: Sequence[int], places: list[int]) -> int | None:
-    """Give the modseq that goes with the answer: of what is told when only ends are, else the highest of all found (RFC 7162 §3.1.5, §3.1.10)."""
-    if not places:
-        return None
-    told = places
-    if command.returns and command.returns <= _ENDS:
-        told = ([places[0]] if SearchReturn.MIN in command.returns else []) + ([places[-1]] if SearchReturn.MAX in command.returns else [])
-    return max(modseqs[place] for place in told)
+    """Give the modseq that goes with the answer: of what is told when only a part is, else the highest of all found (RFC 7162 §3.1.5, §3.1.10)."""
+    return max((modseqs[place] for place in _told(command, places)), default=None)
+
+
+def _told(command: events.Search, places: list[int]) -> list[int]:
+    """Give those of the found that the answer names, rising: the ends and the part asked for, or all; SAVE keeps the same (RFC 5182 §2.4, RFC 9394 §3.2)."""
+    returns = (command.returns or frozenset()) - _SAVE
+    if command.partial is None and not (returns and returns <= _ENDS):
+        return places
+    told = set(places[command.partial.places(len(places))]) if command.partial is not None else set()
+    told.update(places[:1] if SearchReturn.MIN in returns else (), places[-1:] if SearchReturn.MAX in returns else ())
+    return sorted(told)
 
 
 def take_snapshot(selected: Selected, view: View) -> Snapshot:
@@ -133,11 +164,12 @@ def _numbers(key: keys.Numbers, present: Present) -> Criterion:
     numbering = present.selected.numbering
     # A number beyond the mailbox names no message here, as in RFC 4731's answers without ALL; other commands refuse it.
     ranges = [(first, min(last, numbering.count)) for first, last in key.sequence.resolve(numbering.count) if first <= numbering.count]
-    return criteria.Uids(tuple([(numbering.uid(first), numbering.uid(last)) for first, last in ranges]))
+    named = [(numbering.uid(first), numbering.uid(last)) for first, last in ranges]
+    return criteria.Uids(merge(named + present.selected.saved_ranges()) if key.sequence.saved else tuple(named))
 
 
 def _uids(key: keys.Uids, present: Present) -> Criterion:
-    return criteria.Uids(key.sequence.resolve(present.selected.numbering.last_uid))
+    return criteria.Uids(present.selected.uid_ranges(key.sequence))
 
 
 _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The selected mailbox of one session: numbers as it was told them, and up to where it was told.
 
-Obeys RFC 3501 §2.3.1.2 (message numbers), §2.3.2 (recent), RFC 7162 §3.1 (modseq).
+Obeys RFC 3501 §2.3.1.2 (message numbers), §2.3.2 (recent), RFC 5182 (``$``), RFC 7162 §3.1 (modseq).
 Must never know the store; `sync` brings it up to date.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.view import View
 from moatmail.wire.imap import flags
-from moatmail.wire.imap.sequence import STAR, SequenceSet
+from moatmail.wire.imap.sequence import STAR, SequenceSet, merge
 
 
 class NumberBeyondError(Exception):
@@ -34,6 +34,8 @@ class Selected:
     """UIDs that went and may not be told yet (RFC 3501 §7.4.1)."""
     own: set[int] = field(default_factory=set)
     """Modseqs of our own changes that the client knows of."""
+    saved: Numbering = field(default_factory=Numbering)
+    """What ``$`` stands for: the UIDs as runs; those that went since are found no more (RFC 5182 §2.1)."""
     recent: list[Span] = field(default_factory=list)
     """Runs of UIDs that this session was the first to be told of."""
 
@@ -41,12 +43,24 @@ class Selected:
         """Give the ranges of message numbers that a set names; raises NumberBeyondError for a number that is none."""
         numbering = self.numbering
         if uid:
-            return numbering.spans_of_uids(sequence.resolve(numbering.last_uid))
+            return numbering.spans_of_uids(self.uid_ranges(sequence))
         for pair in sequence.ranges:
             # `*` is a message that exists, so a range with it is never wholly beyond; clients ask 1:* of empty mailboxes too.
             if STAR not in pair and max(pair) > numbering.count:
                 raise NumberBeyondError
-        return [(first, min(last, numbering.count)) for first, last in sequence.resolve(numbering.count)]
+        named = [(first, min(last, numbering.count)) for first, last in sequence.resolve(numbering.count)]
+        if not sequence.saved:
+            return named
+        return list(merge(named + numbering.spans_of_uids(self.saved_ranges())))
+
+    def saved_ranges(self) -> list[Span]:
+        """Give the UID ranges that ``$`` stands for."""
+        return list(self.saved.uid_spans(1, self.saved.count))
+
+    def uid_ranges(self, sequence: SequenceSet) -> tuple[Span, ...]:
+        """Give the sorted, disjoint ranges that a set of UIDs names."""
+        named = sequence.resolve(self.numbering.last_uid)
+        return merge([*named, *self.saved_ranges()]) if sequence.saved else named
 
     def uids(self, spans: list[Span]) -> list[int]:
         """Give the UIDs of ranges of message numbers."""

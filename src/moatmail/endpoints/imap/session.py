@@ -178,6 +178,7 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.Expunge: alter.on_expunge,
     events.UidExpunge: alter.on_uid_expunge,
     events.Search: search.run,
+    events.SearchRefused: search.on_refused,
     events.Fetch: fetch.on_fetch,
     events.Store: alter.on_store,
     events.Copy: alter.on_copy,

@@ -14,10 +14,11 @@ from typing import Final
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events, fetch_grammar, list_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
-from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, fail
+from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, fail
 from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
 from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.profile import Profile, State
+from moatmail.wire.imap.search import SearchReturn
 from moatmail.wire.imap.search_grammar import SearchParser
 from moatmail.wire.imap.sequence import SequenceSet
 
@@ -160,9 +161,14 @@ def _search(*, uid: bool) -> Parse:
     def parse(cursor: Cursor, tag: bytes) -> events.Search:
         parser = SearchParser(cursor)
         returns = parser.returns()
-        parser.charset()
-        key = parser.program()
-        return events.Search(tag, uid, key, returns, parser.modseq)
+        try:
+            parser.charset()
+            key = parser.program()
+        except CommandRefusedError as error:
+            if SearchReturn.SAVE in (returns or ()):
+                raise SearchRefusedError(error.text, error.code) from None
+            raise
+        return events.Search(tag, uid, key, returns, parser.modseq, parser.partial)
 
     return parse
 
@@ -172,8 +178,9 @@ def _fetch(*, uid: bool) -> Parse:
         sequence = cursor.sequence()
         cursor.space(b"FETCH items")
         items = fetch_grammar.items(cursor)
-        changed_since = fetch_grammar.changed_since(cursor)
-        return events.Fetch(tag, uid, sequence, fetch_grammar.with_uid(items) if uid else items, changed_since)
+        modifiers = fetch_grammar.modifiers(cursor)
+        items = fetch_grammar.with_uid(items) if uid else items
+        return events.Fetch(tag, uid, sequence, items, modifiers.changed_since, modifiers.partial)
 
     return parse
 

@@ -13,7 +13,7 @@ from moatmail.wire.imap.fetch import FetchItem
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.search import SearchKey, SearchReturn
-from moatmail.wire.imap.sequence import SequenceSet
+from moatmail.wire.imap.sequence import PartialRange, SequenceSet
 
 # Mailbox names are already decoded (modified UTF-7 until UTF8=ACCEPT) and INBOX is written in capitals.
 
@@ -264,25 +264,30 @@ class UidExpunge(Command):
 
 @dataclass(frozen=True, slots=True)
 class Search(Command):
-    """SEARCH and UID SEARCH (RFC 3501 §6.4.4, RFC 4731 §3.1, RFC 7162 §3.1.5).
+    """SEARCH and UID SEARCH (RFC 3501 §6.4.4, RFC 4731 §3.1, RFC 5182, RFC 7162 §3.1.5, RFC 9394 §3.1).
 
-    `returns` is None for the SEARCH response; else the ESEARCH response with these. `modseq`: a MODSEQ key was used.
+    `returns` is None for the SEARCH response; else the ESEARCH response with these, `partial` the range of PARTIAL. `modseq`: a MODSEQ key was used.
     """
 
     uid: bool
     key: SearchKey
     returns: frozenset[SearchReturn] | None = None
     modseq: bool = False
+    partial: PartialRange | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Command):
-    """FETCH and UID FETCH (RFC 3501 §6.4.5); macros are expanded; UID FETCH always has the UID item; `changed_since`: RFC 7162 §3.1.4.1."""
+    """FETCH and UID FETCH (RFC 3501 §6.4.5); macros are expanded; UID FETCH always has the UID item.
+
+    `changed_since`: RFC 7162 §3.1.4.1; `partial`: only so many of the first or last of what else would be told (RFC 9394 §3.3).
+    """
 
     uid: bool
     sequence: SequenceSet
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
+    partial: PartialRange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,9 +345,16 @@ class IdleBroken:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchRefused:
+    """A SEARCH that was to save its result was refused: what was saved before is void (RFC 5182 §2.1)."""
+
+    tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     """The client closed the connection; nothing follows."""
 
 
-Notice = AuthenticateCancelled | AppendAborted | IdleBroken | Disconnected
+Notice = AuthenticateCancelled | AppendAborted | IdleBroken | SearchRefused | Disconnected
 Event = Command | Notice

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of FETCH.
 
-Obeys RFC 3501 §9 (fetch, section), RFC 7162 §7 (fetch-modifier).
+Obeys RFC 3501 §9 (fetch, section), RFC 4466 §2.4 (modifiers), RFC 7162 §7, RFC 9394 §4.
 Must never know a message.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap.fetch import ATTRIBUTES, MACROS, OLD_NAMES, SECTIONS, Attribute, BodySection, FetchItem, Section
 from moatmail.wire.imap.grammar import Cursor, fail
+from moatmail.wire.imap.sequence import PartialRange
 
 _ITEM_NAME: Final = re.compile(rb"[A-Za-z0-9.]+")
 _SECTION_NAME: Final = re.compile(rb"[A-Za-z.]+")
@@ -37,16 +39,33 @@ def items(cursor: Cursor) -> tuple[FetchItem, ...]:
         cursor.space(b"a FETCH item")
 
 
-def changed_since(cursor: Cursor) -> int | None:
-    """Take the optional modifiers (RFC 4466 §2.4, RFC 7162 §3.1.4.1)."""
+@dataclass(frozen=True, slots=True)
+class Modifiers:
+    """Which of the named messages are meant: `changed_since` a mod-sequence (RFC 7162 §3.1.4.1), `partial` a range of places (RFC 9394 §3.3)."""
+
+    changed_since: int | None = None
+    partial: PartialRange | None = None
+
+
+def modifiers(cursor: Cursor) -> Modifiers:
+    """Take the optional modifiers, each once."""
     if not cursor.take(b" ("):
-        return None
-    if cursor.word(b"a FETCH modifier") != b"CHANGEDSINCE":
-        fail(b"unknown FETCH modifier")
-    cursor.space(b"a mod-sequence")
-    value = cursor.number(b"the mod-sequence")
-    cursor.expect(b")", b"after the FETCH modifier")
-    return value
+        return Modifiers()
+    changed_since: int | None = None
+    partial: PartialRange | None = None
+    while True:
+        name = cursor.word(b"a FETCH modifier")
+        if name == b"CHANGEDSINCE" and changed_since is None:
+            cursor.space(b"a mod-sequence")
+            changed_since = cursor.number(b"the mod-sequence")
+        elif name == b"PARTIAL" and partial is None:
+            cursor.space(b"a range")
+            partial = cursor.partial_range()
+        else:
+            fail(b"unknown FETCH modifier, or one given twice")
+        if cursor.take(b")"):
+            return Modifiers(changed_since, partial)
+        cursor.space(b"a FETCH modifier")
 
 
 def with_uid(taken: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:

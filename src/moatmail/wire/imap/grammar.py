@@ -15,7 +15,7 @@ from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import mailbox_name
 from moatmail.wire.imap.flags import SYSTEM_FLAGS, FlagList
 from moatmail.wire.imap.moment import ZonedMoment, parse_date_time
-from moatmail.wire.imap.sequence import SequenceSet
+from moatmail.wire.imap.sequence import PartialRange, SequenceSet
 from moatmail.wire.imap.sequence import parse as parse_sequence
 
 NUMBER_63: Final = (1 << 63) - 1  # RFC 9051 §9: number64; RFC 7162 §7: mod-sequences
@@ -23,7 +23,7 @@ NUMBER_63: Final = (1 << 63) - 1  # RFC 9051 §9: number64; RFC 7162 §7: mod-se
 _TAG: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+")
 _ATOM: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _ASTRING: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\]+")
-_SEQUENCE: Final = re.compile(rb"[0-9:*,]+")
+_SEQUENCE: Final = re.compile(rb"[0-9:*,$]+")
 _DIGITS: Final = re.compile(rb"[0-9]+")
 MARKER: Final = re.compile(rb"\{[0-9]+\+?\}")  # RFC 3501 §9, RFC 7888 §8: announces a literal at the end of a line
 _FORBIDDEN_QUOTED: Final = re.compile(rb"[\x00\r\n]")
@@ -46,6 +46,10 @@ class CommandRefusedError(PermanentError):
         super().__init__(text.decode("ascii", "replace"))
         self.text = text
         self.code = code
+
+
+class SearchRefusedError(CommandRefusedError):
+    """As above, of a SEARCH that was to save its result: what was saved before is void (RFC 5182 §2.1)."""
 
 
 class LiteralPendingError(Exception):
@@ -222,6 +226,14 @@ class Cursor:
         if sequence is None:
             fail(b"this is no sequence set, or it is too long")
         return sequence
+
+    def partial_range(self) -> PartialRange:
+        """Take two places of one sign (RFC 9394 §4): ``500:1`` is the same as ``1:500``."""
+        sign = -1 if self.take(b"-") else 1
+        one = self.positive(b"a place", 0xFFFFFFFF)
+        self.expect(b":-" if sign < 0 else b":", b"between places")
+        other = self.positive(b"a place", 0xFFFFFFFF)
+        return PartialRange(sign * min(one, other), sign * max(one, other))
 
     def flag_list(self) -> FlagList:
         """Take a parenthesised flag list (RFC 3501 §9, flag-list)."""

@@ -31,6 +31,9 @@ EXTENSIONS: Final = (
     b"CONDSTORE",  # RFC 7162
     b"STATUS=SIZE",  # RFC 8438
     b"WITHIN",  # RFC 5032
+    b"SEARCHRES",  # RFC 5182
+    b"PARTIAL",  # RFC 9394
+    b"MULTIAPPEND",  # RFC 3502
 )
 
 

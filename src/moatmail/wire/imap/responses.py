@@ -160,7 +160,7 @@ def search(numbers: Iterable[int], modseq: int | None = None) -> bytes:
 
 
 def extended_search(command: Search, numbers: Sequence[int], modseq: int | None = None) -> bytes:
-    """Write ESEARCH; `numbers` rising; MIN, MAX and ALL are left out when nothing was found (RFC 4731 §3.1)."""
+    """Write ESEARCH; `numbers` rising; MIN, MAX and ALL are left out when nothing was found (RFC 4731 §3.1), PARTIAL says NIL (RFC 9394 §3.1)."""
     returns = command.returns or frozenset((SearchReturn.ALL,))
     words = [b"ESEARCH (TAG %b)" % quoted(command.tag)]
     if command.uid:
@@ -171,6 +171,9 @@ def extended_search(command: Search, numbers: Sequence[int], modseq: int | None 
         words.append(b"MAX %d" % numbers[-1])
     if numbers and SearchReturn.ALL in returns:
         words.append(b"ALL " + compact(numbers))
+    if command.partial is not None:
+        part = compact(numbers[command.partial.places(len(numbers))])
+        words.append(b"PARTIAL (%b %b)" % (bytes(command.partial), part or b"NIL"))
     if SearchReturn.COUNT in returns:
         words.append(b"COUNT %d" % len(numbers))
     if modseq is not None and numbers:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of SEARCH as a tree of frozen values.
 
-Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN) and RFC 7162 §3.1.5 (MODSEQ).
+Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 §2 (SAVE), RFC 7162 §3.1.5 (MODSEQ) and RFC 9394 §3.1 (PARTIAL).
 Must never know how a message is matched.
 """
 
@@ -15,12 +15,14 @@ from moatmail.wire.imap.sequence import SequenceSet
 
 
 class SearchReturn(Enum):
-    """Result options of the extended SEARCH (RFC 4731 §3.1); the value is the name on the wire."""
+    """Result options of the extended SEARCH (RFC 4731 §3.1, RFC 5182 §2, RFC 9394 §3.1); the value is the name on the wire."""
 
     MIN = b"MIN"
     MAX = b"MAX"
     ALL = b"ALL"
     COUNT = b"COUNT"
+    PARTIAL = b"PARTIAL"
+    SAVE = b"SAVE"
 
 
 class Relation(Enum):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of SEARCH: result options, charset, and the tree of keys, built without recursion.
 
-Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 5032 §5, RFC 7162 §3.1.5.
+Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 5032 §5, RFC 5182 §5, RFC 7162 §3.1.5, RFC 9394 §4.
 Must never know how a message is matched.
 """
 
@@ -38,6 +38,7 @@ from moatmail.wire.imap.search import (
     Uids,
     Younger,
 )
+from moatmail.wire.imap.sequence import SAVED, PartialRange
 
 # RFC 3501 §6.4.4: US-ASCII must, UTF-8 should be; more would only hide what a client sends.
 CHARSETS: Final = {b"US-ASCII": "ascii", b"ASCII": "ascii", b"UTF-8": "utf-8", b"UTF8": "utf-8"}
@@ -73,7 +74,7 @@ class _Frame:
 
 
 class SearchParser:
-    """Reads one search program; `modseq` tells afterwards whether a MODSEQ key was among the keys."""
+    """Reads one search program; afterwards `modseq` tells whether a MODSEQ key was among the keys, `partial` the range of PARTIAL."""
 
     def __init__(self, cursor: Cursor) -> None:
         """Read from `cursor`, which stands behind the space after SEARCH."""
@@ -81,6 +82,7 @@ class SearchParser:
         self._charset = "utf-8"
         self._count = 0
         self.modseq = False
+        self.partial: PartialRange | None = None
 
     def returns(self) -> frozenset[SearchReturn] | None:
         """Take ``RETURN (...)`` and the space behind it; an empty list means ALL (RFC 4731 §3.1)."""
@@ -88,16 +90,26 @@ class SearchParser:
         if cursor.text[cursor.position : cursor.position + 8].upper() != b"RETURN (":
             return None
         cursor.position += 8
-        options = set()
+        options: set[SearchReturn] = set()
         while not cursor.take(b")"):
             option = _RETURNS.get(cursor.word(b"a result option"))
             if option is None:
                 fail(b"unknown result option")
+            if option is SearchReturn.PARTIAL:
+                self._partial(options)
             options.add(option)
             if not cursor.at(b")"):
                 cursor.space(b"a result option")
         cursor.space(b"a search key")
+        if {SearchReturn.PARTIAL, SearchReturn.ALL} <= options:
+            fail(b"PARTIAL and ALL exclude each other")  # RFC 9394 §3.1
         return frozenset(options or (SearchReturn.ALL,))
+
+    def _partial(self, options: set[SearchReturn]) -> None:
+        if SearchReturn.PARTIAL in options:
+            fail(b"PARTIAL may be given once")  # RFC 9394 §3.1
+        self._cursor.space(b"a range")
+        self.partial = self._cursor.partial_range()
 
     def charset(self) -> None:
         """Take ``CHARSET name`` and the space behind it."""
@@ -161,7 +173,7 @@ class SearchParser:
         if self._count > limits.SEARCH_KEYS:
             raise CommandRefusedError(b"too many search keys", b"LIMIT")
         following = self._cursor.text[self._cursor.position : self._cursor.position + 1]
-        if following.isdigit() or following == b"*":
+        if following.isdigit() or following in (b"*", SAVED):
             return b""
         return self._cursor.word(b"a search key")
 

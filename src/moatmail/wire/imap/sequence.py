@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequence sets: sets of message numbers or UIDs, kept as ranges and never expanded.
+"""Sequence sets: sets of message numbers or UIDs, kept as ranges and never expanded; and ranges of places in a result.
 
-Obeys RFC 3501 §9 (sequence-set) and RFC 4315 §3 (uid-set).
+Obeys RFC 3501 §9 (sequence-set), RFC 4315 §3 (uid-set), RFC 5182 §5 (``$``) and RFC 9394 §4 (partial-range).
 Must never know which numbers a mailbox has.
 """
 
@@ -16,17 +16,21 @@ from moatmail.core.limits import imap as limits
 
 MAXIMUM: Final = 0xFFFFFFFF  # RFC 3501 §9: nz-number is of 32 bits
 STAR: Final = 0  # `*` in a range: the largest number of the mailbox; 0 itself is no number of a message
-_SET: Final = re.compile(rb"[0-9:*,]+")
+SAVED: Final = b"$"  # what the last SEARCH with SAVE found
+_SET: Final = re.compile(rb"[0-9:*,$]+")
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceSet:
-    """Ranges as the client wrote them, each a pair, `STAR` for ``*``; a pair may be given in either order."""
+    """Ranges as the client wrote them, each a pair, `STAR` for ``*``; a pair may be given in either order. `saved`: ``$`` was among them."""
 
     ranges: tuple[tuple[int, int], ...]
+    saved: bool = False
 
     def resolve(self, largest: int) -> tuple[tuple[int, int], ...]:
         """Give sorted, disjoint, non-adjacent ranges with ``*`` = `largest`; `largest` 0 (an empty mailbox) makes ``*`` match nothing.
+
+        What was saved is not among them: only a session knows it.
 
         RFC 3501 §9: ``5:*`` holds the largest number even if that is below 5.
         """
@@ -37,16 +41,35 @@ class SequenceSet:
                 pairs.append((low, high) if low <= high else (high, low))
             elif low or high:
                 continue  # the other end is `*` of an empty mailbox
-        return _merge(pairs)
+        return merge(pairs)
 
     @property
     def highest(self) -> int:
         """Tell the highest number written, 0 if only ``*``: numbers beyond the mailbox are BAD for message numbers, harmless for UIDs."""
-        return max(max(pair) for pair in self.ranges)
+        return max((max(pair) for pair in self.ranges), default=0)
 
     def __bytes__(self) -> bytes:
         """Write the set as on the wire."""
-        return b",".join(_member(first, last) for first, last in self.ranges)
+        members = [_member(first, last) for first, last in self.ranges]
+        return b",".join([*members, SAVED] if self.saved else members)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialRange:
+    """Places in a result, from 1 for its first message, or from -1 for its last; both ends of one sign, the one nearer to that end first."""
+
+    first: int
+    last: int
+
+    def places(self, count: int) -> slice:
+        """Give the slice of a result of `count` messages that the range names; empty where the result does not reach."""
+        if self.first > 0:
+            return slice(min(self.first - 1, count), min(self.last, count))
+        return slice(max(count + self.last, 0), max(count + self.first + 1, 0))
+
+    def __bytes__(self) -> bytes:
+        """Write the range as on the wire."""
+        return b"%d:%d" % (self.first, self.last)
 
 
 def parse(text: bytes) -> SequenceSet | None:
@@ -57,14 +80,18 @@ def parse(text: bytes) -> SequenceSet | None:
     if len(members) > limits.SEQUENCE_RANGES:
         return None
     ranges = []
+    saved = False
     for member in members:
+        if member == SAVED:
+            saved = True
+            continue
         first, colon, last = member.partition(b":")
         low = _number(first)
         high = _number(last) if colon else low
         if low is None or high is None:
             return None
         ranges.append((low, high))
-    return SequenceSet(tuple(ranges))
+    return SequenceSet(tuple(ranges), saved)
 
 
 def compact(numbers: Iterable[int]) -> bytes:
@@ -100,7 +127,8 @@ def _number(text: bytes) -> int | None:
     return number if number <= MAXIMUM else None
 
 
-def _merge(pairs: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+def merge(pairs: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Give ranges of rising ends sorted, disjoint and non-adjacent."""
     pairs.sort()
     out: list[tuple[int, int]] = []
     for low, high in pairs:

@@ -18,7 +18,7 @@ from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events
 from moatmail.wire.imap.commands import AppendHead, append_head, open_command, parse_arguments, tag_of
 from moatmail.wire.imap.discard import Discard, Progress
-from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, LiteralPendingError
+from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, LiteralPendingError, SearchRefusedError
 from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.reader import LiteralMarker, Reader, read_marker
 
@@ -343,7 +343,10 @@ class IMAPServer:
         except BadSyntaxError as error:
             self._answer(tag_of(self._parts[0]), Result.BAD, error.text)
         except CommandRefusedError as error:
-            self._answer(tag_of(self._parts[0]), Result.NO, error.text, error.code)
+            tag = tag_of(self._parts[0])
+            if isinstance(error, SearchRefusedError):
+                self._events.append(events.SearchRefused(tag))
+            self._answer(tag, Result.NO, error.text, error.code)
         return True
 
     def _judge_literal(self, marker: LiteralMarker) -> None:
@@ -467,7 +470,7 @@ class IMAPServer:
 
     def _next_message(self, append: events.Append, line: bytes) -> None:
         """Read the announcement of one more message (RFC 3502 §6)."""
-        if b"MULTIAPPEND" not in self.profile.extensions or self._literal is None or self._literal.binary:
+        if self._literal is None or self._literal.binary:
             raise BadSyntaxError(b"unexpected text after the message")
         if append.index + 1 >= limits.APPEND_MESSAGES:
             raise CommandRefusedError(b"too many messages", b"LIMIT")

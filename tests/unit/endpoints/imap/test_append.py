@@ -129,3 +129,50 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing(lab: Lab, tmp_p
     assert await other.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 0)"]
     left = [path for path in (tmp_path / "data" / "content").rglob("*") if path.is_file()]
     assert not left
+
+
+LARGE = HELLO + b"x" * 70 + b"\r\n" * 200_000
+
+
+def several(*messages: bytes) -> bytes:
+    return b"APPEND INBOX" + b"".join(b" (\\Flagged) {%d+}\r\n%b" % (len(message), message) for message in messages)
+
+
+async def test_several_messages_are_kept_together(lab: Lab) -> None:
+    # RFC 3502 §3: one transaction; RFC 4315 §3: their UIDs in order.
+    client = await lab.client(select="INBOX")
+    told = await client.ok(several(HELLO, HELLO + b"two\r\n", LARGE))
+    assert b"3 EXISTS" in told
+    assert client.tagged.startswith(b"OK [APPENDUID ")
+    assert client.tagged.split()[3] == b"1:3]"
+    answers = await client.ok("FETCH 1:3 (RFC822.SIZE FLAGS)")
+    assert [line.split(b" (")[1] for line in answers] == [b"RFC822.SIZE %d FLAGS" % len(one) for one in (HELLO, HELLO + b"two\r\n", LARGE)]
+    assert all(b"\\Flagged" in line for line in answers)
+
+
+SPOILING = {
+    "a message over the limit": (several(HELLO, LARGE) + b" {99999999999+}\r\n", b"NO [TOOBIG]"),
+    "an empty message": (several(HELLO, LARGE) + b" {0+}\r\n", b"NO an empty message"),
+    "text that is no message": (several(HELLO, LARGE) + b" nonsense", b"BAD unexpected text"),
+    "a header too large": (several(HELLO, LARGE, b"X: " + b"y" * 300_000), b"NO [TOOBIG]"),
+    "too many messages": (several(*[HELLO] * 33), b"NO [LIMIT]"),
+}
+
+
+@pytest.mark.parametrize(("command", "answer"), SPOILING.values(), ids=SPOILING.keys())
+async def test_one_that_cannot_be_kept_spoils_all(lab: Lab, command: bytes, answer: bytes, tmp_path: Path) -> None:
+    client = await lab.client()
+    await client.command(command)
+    assert client.tagged.startswith(answer)
+    assert await (await lab.client()).ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 0)"]
+    assert not [path for path in (tmp_path / "data" / "content").rglob("*") if path.is_file()]
+    assert not lab.events.alerts()
+
+
+async def test_the_quota_counts_what_waits(lab: Lab) -> None:
+    quota = o.SetAccount("alice@example.test", "active", 2 * len(HELLO) + 10)
+    await lab.store.write(o.Change("admin", "cli", NOW, (quota,)))
+    client = await lab.client()
+    await client.command(several(HELLO, HELLO, HELLO))
+    assert client.tagged.startswith(b"NO [OVERQUOTA]")
+    await client.ok(several(HELLO, HELLO))

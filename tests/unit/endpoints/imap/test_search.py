@@ -213,3 +213,93 @@ async def test_other_sessions_are_served_while_one_searches_long(lab: Lab, monke
         answers += 1
     assert await task == [b"SEARCH"]
     assert answers > 10
+
+
+SAVING = {
+    "all that was found": ("SAVE", "UNSEEN", b"1 3 4", None),
+    "all, and told": ("SAVE ALL", "UNSEEN", b"1 3 4", b"ALL 1,3:4"),
+    "all, where they are counted": ("SAVE MIN COUNT", "UNSEEN", b"1 3 4", b"MIN 1 COUNT 3"),
+    "the first only": ("MIN SAVE", "UNSEEN", b"1", b"MIN 1"),
+    "the last only": ("SAVE MAX", "UNSEEN", b"4", b"MAX 4"),
+    "both ends": ("SAVE MIN MAX", "UNSEEN", b"1 4", b"MIN 1 MAX 4"),
+    "a part": ("SAVE PARTIAL 2:3", "UNSEEN", b"3 4", b"PARTIAL (2:3 3:4)"),
+    "a part and the first": ("SAVE PARTIAL -1:-1 MIN", "UNSEEN", b"1 4", b"MIN 1 PARTIAL (-1:-1 4)"),
+    "nothing": ("SAVE", "SEEN UNSEEN", b"", None),
+}
+
+
+@pytest.mark.parametrize(("options", "keys", "saved", "told"), SAVING.values(), ids=SAVING.keys())
+async def test_what_a_search_saves(lab: Lab, options: str, keys: str, saved: bytes, told: bytes | None) -> None:
+    # RFC 5182 §2.1, §2.4; RFC 9394 §3.2.
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("STORE 2 +FLAGS.SILENT (\\Seen)")
+    answers = await client.ok(f"SEARCH RETURN ({options}) {keys}")
+    assert [line for line in answers if line.startswith(b"ESEARCH")] == ([b'ESEARCH (TAG "t4") ' + told] if told else [])
+    assert (await client.ok("SEARCH $"))[-1] == b"SEARCH" + (b" " + saved if saved else b"")
+    assert [line.split()[0] for line in await client.ok("FETCH $ (UID)")] == saved.split()
+
+
+async def test_what_was_saved_goes_everywhere_a_set_goes(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("CREATE there")
+    await client.ok("SEARCH RETURN (SAVE) 2:3")
+    assert await client.ok("FETCH 1,$ (UID)") == [b"1 FETCH (UID 1)", b"2 FETCH (UID 2)", b"3 FETCH (UID 3)"]
+    assert await client.ok("UID FETCH 4,$ (UID)") == [b"2 FETCH (UID 2)", b"3 FETCH (UID 3)", b"4 FETCH (UID 4)"]
+    await client.ok("STORE $ +FLAGS.SILENT (\\Flagged)")
+    assert (await client.ok("SEARCH FLAGGED"))[-1] == b"SEARCH 2 3"
+    assert (await client.ok("SEARCH NOT $"))[-1] == b"SEARCH 1 4"
+    assert (await client.ok("SEARCH OR UID $ 4"))[-1] == b"SEARCH 2 3 4"
+    await client.ok("UID COPY $ there")
+    await client.ok("SEARCH RETURN (SAVE) $ 3")  # within what was saved
+    await client.ok("STORE $ +FLAGS.SILENT (\\Deleted)")
+    assert await client.ok("UID EXPUNGE $") == [b"3 EXPUNGE"]
+    assert await client.ok("FETCH $ (UID)") == []  # RFC 5182 §2.1: what went is saved no more, and nothing is no error
+    await client.ok("SEARCH RETURN (SAVE) 1")
+    await client.ok("MOVE $ there")
+    assert await client.ok("STATUS there (MESSAGES)") == [b"STATUS there (MESSAGES 3)"]
+
+
+async def test_what_was_saved_is_kept_and_forgotten_as_the_standard_says(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("SEARCH RETURN (SAVE) 2")
+    await client.no("SEARCH RETURN (SAVE) 1 FOO")  # RFC 5182 §2.1: BAD changes nothing
+    await lab.deliver(HELLO)
+    assert (await client.ok("SEARCH $"))[-1] == b"SEARCH 2"
+    await client.no("SEARCH RETURN (SAVE) CHARSET KOI8-R 1")
+    assert (await client.ok("SEARCH $"))[-1] == b"SEARCH"  # NO empties it
+    await client.ok("SEARCH RETURN (SAVE) 2")
+    await client.ok("SELECT INBOX")
+    assert (await client.ok("SEARCH $"))[-1] == b"SEARCH"
+
+
+PARTS = {
+    "the newest two": ("UID FETCH 1:* (UID) (PARTIAL -1:-2)", [3, 4]),
+    "the first two of some": ("UID FETCH 2:* (UID) (PARTIAL 1:2)", [2, 3]),
+    "over a gap": ("UID FETCH 1,3:4 (UID) (PARTIAL 2:3)", [3, 4]),
+    "beyond all": ("UID FETCH 1:* (UID) (PARTIAL 5:9)", []),
+    "flags, from the arrays": ("UID FETCH 1:* (FLAGS) (PARTIAL 2:3)", [2, 3]),
+    "the last of those that changed": ("UID FETCH 1:* (UID) (CHANGEDSINCE {since} PARTIAL -1:-1)", [3]),
+    "all of those that changed": ("UID FETCH 1:* (UID) (PARTIAL 1:9 CHANGEDSINCE {since})", [1, 3]),
+}
+
+
+@pytest.mark.parametrize(("command", "wanted"), PARTS.values(), ids=PARTS.keys())
+async def test_a_part_of_what_is_fetched(lab: Lab, command: str, wanted: list[int]) -> None:
+    # RFC 9394 §3.3, §3.4.
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    since = int((await client.ok("STATUS INBOX (HIGHESTMODSEQ)"))[-1].rpartition(b" ")[2][:-1])
+    await client.ok("STORE 1,3 +FLAGS.SILENT (\\Seen)")
+    answers = await client.ok(command.format(since=since))
+    assert [int(line.split()[0]) for line in answers if b" FETCH " in line] == wanted
+
+
+async def test_the_modseq_of_a_part_is_that_of_what_is_told(lab: Lab) -> None:
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("STORE 4 +FLAGS.SILENT (\\Seen)")
+    modseqs = [int(line.split(b"MODSEQ (")[1].split(b")")[0]) for line in await client.ok("FETCH 1:4 (MODSEQ)") if b" FETCH (" in line]
+    assert (await client.ok("UID SEARCH RETURN (PARTIAL 1:2) MODSEQ 1"))[-1].endswith(b"UID PARTIAL (1:2 1:2) MODSEQ %d" % modseqs[1])

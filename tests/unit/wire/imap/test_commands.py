@@ -19,7 +19,7 @@ from moatmail.wire.imap.fetch import Attribute, BodySection, Section
 from moatmail.wire.imap.flags import ANSWERED, DELETED, FLAGGED, RECENT, SEEN, FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError
 from moatmail.wire.imap.profile import Profile, State
-from moatmail.wire.imap.sequence import STAR, SequenceSet
+from moatmail.wire.imap.sequence import STAR, PartialRange, SequenceSet
 
 PROFILE = Profile(b"mx.example.test", tls_active=True)
 ONE = SequenceSet(((1, 1),))
@@ -144,6 +144,8 @@ SEARCH = {
     "ON a quoted date": (b'ON "1-Feb-1994"', s.Received(s.Relation.ON, date(1994, 2, 1))),
     "SENTSINCE": (b"SENTSINCE 01-feb-1994", s.Sent(s.Relation.SINCE, date(1994, 2, 1))),
     "OLDER": (b"OLDER 259200", s.Older(259200)),
+    "what was saved": (b"$", s.Numbers(SequenceSet((), saved=True))),
+    "what was saved, as UIDs": (b"UID 1,$", s.Uids(SequenceSet(((1, 1),), saved=True))),
     "NOT YOUNGER": (b"not younger 1", s.Not(s.Younger(1))),
     "MODSEQ": (b"MODSEQ 620162338", s.ModSeq(620162338)),
     "MODSEQ of a flag": (b'MODSEQ "/flags/\\\\seen" all 7', s.ModSeq(7)),
@@ -184,6 +186,13 @@ def test_fetch_items_are_read(text: bytes, items: tuple[object, ...]) -> None:
     assert command.items == items
 
 
+def test_fetch_takes_modifiers_in_any_order() -> None:
+    """RFC 4466 §2.4: both may stand together."""
+    for text in (b"(PARTIAL -1:-30 CHANGEDSINCE 98305)", b"(changedsince 98305 partial -30:-1)"):
+        wanted = e.Fetch(T, True, SequenceSet(((1, STAR),)), (Attribute.UID, Attribute.FLAGS), 98305, PartialRange(-1, -30))
+        assert read(b"UID FETCH 1:* (UID FLAGS) " + text) == wanted
+
+
 def test_uid_fetch_always_has_the_uid() -> None:
     """UID FETCH has the UID item although nobody asked (RFC 3501 §6.4.8)."""
     assert read(b"UID FETCH 1 (FLAGS) (CHANGEDSINCE 7)") == e.Fetch(T, True, ONE, (Attribute.UID, Attribute.FLAGS), 7)
@@ -201,6 +210,8 @@ def test_search_takes_literals_and_result_options() -> None:
     command = read(b"UID SEARCH RETURN (MIN count) CHARSET UTF-8 SUBJECT {6}", "气预".encode(), b" SEEN")
     wanted = s.And((s.HeaderText(b"subject", "气预"), s.HasFlag(SEEN)))
     assert command == e.Search(T, True, wanted, frozenset((s.SearchReturn.MIN, s.SearchReturn.COUNT)))
+    part = read(b"SEARCH RETURN (PARTIAL -9:-1 SAVE) ALL")
+    assert part == e.Search(T, False, ALL, frozenset((s.SearchReturn.PARTIAL, s.SearchReturn.SAVE)), partial=PartialRange(-1, -9))
     assert read(b"SEARCH RETURN () ALL") == e.Search(T, False, ALL, frozenset((s.SearchReturn.ALL,)))
 
 
@@ -256,7 +267,7 @@ BAD = {
     "a parenthesis that closes OR": (b"SEARCH (OR ALL) ALL", b"unexpected '\\)'"),
     "an empty group": (b"SEARCH ()", b"a search key"),
     "no such day": (b"SEARCH ON 30-Feb-2024", b"no date"),
-    "an unknown result option": (b"SEARCH RETURN (SAVE) ALL", b"unknown result option"),
+    "an unknown result option": (b"SEARCH RETURN (UPDATE) ALL", b"unknown result option"),
     "a bad entry type": (b'SEARCH MODSEQ "/flags/\\\\seen" some 7', b"unknown entry type"),
     "ID with an odd list": (b'ID ("a")', b"a value"),
     "ID with a long field": (b'ID ("%b" NIL)' % (b"f" * 31), b"too long"),
@@ -269,6 +280,14 @@ BAD = {
     "too many attributes": (b"CREATE a (USE (%b))" % b" ".join(b"\\u%d" % n for n in range(100)), b"too many attributes"),
     "an unknown STORE modifier": (b"STORE 1 (IFSEEN 3) FLAGS a", b"unknown STORE modifier"),
     "an entry name that is none": (b'SEARCH MODSEQ "/colour" all 7', b"no entry name"),
+    "PARTIAL beside ALL": (b"SEARCH RETURN (PARTIAL 1:2 ALL) ALL", b"exclude each other"),
+    "PARTIAL given twice": (b"SEARCH RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL", b"may be given once"),
+    "PARTIAL without a range": (b"SEARCH RETURN (PARTIAL) ALL", b"a range"),
+    "PARTIAL of one place": (b"SEARCH RETURN (PARTIAL 1) ALL", b"between places"),
+    "PARTIAL to the star": (b"SEARCH RETURN (PARTIAL 1:*) ALL", b"a place"),
+    "PARTIAL of two signs": (b"SEARCH RETURN (PARTIAL -1:5) ALL", b"between places"),
+    "PARTIAL from nothing": (b"SEARCH RETURN (PARTIAL 0:5) ALL", b"a place must not be 0"),
+    "a FETCH modifier twice": (b"UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)", b"given twice"),
     "an interval of nothing": (b"SEARCH OLDER 0", b"the interval must not be 0"),
     "an interval over 32 bits": (b"SEARCH YOUNGER 4294967296", b"the interval is too large"),
     "APPEND with its message as a string": (b'APPEND a "Subject: x"', b"no date-time"),

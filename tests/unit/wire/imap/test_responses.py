@@ -14,6 +14,7 @@ import pytest
 from moatmail.wire.imap import responses as r
 from moatmail.wire.imap.events import Search
 from moatmail.wire.imap.search import Everything, SearchReturn
+from moatmail.wire.imap.sequence import PartialRange
 
 LINES = {
     "CAPABILITY": (r.capability((b"IMAP4rev1", b"IDLE")), b"CAPABILITY IMAP4rev1 IDLE"),
@@ -79,6 +80,19 @@ def test_line(got: bytes, wanted: bytes) -> None:
 def test_extended_search(returns: tuple[SearchReturn, ...], uid: bool, numbers: list[int], modseq: int | None, wanted: bytes) -> None:
     """ESEARCH tells what was asked for, and nothing of an empty result but its count (RFC 4731 §3.1)."""
     assert r.extended_search(Search(b"t", uid, Everything(), frozenset(returns)), numbers, modseq) == wanted
+
+
+PARTS = {
+    "a part": (PartialRange(2, 9), [3, 5, 6], b'ESEARCH (TAG "t") PARTIAL (2:9 5:6)'),
+    "a part from the end": (PartialRange(-1, -2), [3, 5, 6], b'ESEARCH (TAG "t") PARTIAL (-1:-2 5:6)'),
+    "a part beyond what was found": (PartialRange(9, 10), [3], b'ESEARCH (TAG "t") PARTIAL (9:10 NIL)'),
+}
+
+
+@pytest.mark.parametrize(("part", "numbers", "wanted"), PARTS.values(), ids=PARTS.keys())
+def test_partial_search(part: PartialRange, numbers: list[int], wanted: bytes) -> None:
+    """A part says which it is, and NIL where there is nothing of it (RFC 9394 §3.1)."""
+    assert r.extended_search(Search(b"t", False, Everything(), frozenset((SearchReturn.PARTIAL,)), partial=part), numbers) == wanted
 
 
 def rows(count: int) -> tuple[array[int], array[int], array[int]]:

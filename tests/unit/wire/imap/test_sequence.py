@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 
-from moatmail.wire.imap.sequence import compact, parse
+from moatmail.wire.imap.sequence import PartialRange, compact, parse
 
 RESOLVED = {
     "one number": (b"3", 9, ((3, 3),)),
@@ -40,7 +40,9 @@ def test_resolve(text: bytes, largest: int, wanted: tuple[tuple[int, int], ...])
     assert bytes(sequence) == text
 
 
-@pytest.mark.parametrize("text", [b"", b"0", b"1,", b",1", b"1:2:3", b"1:0", b"01", b"4294967296", b"1 2", b"a", b"**", b"99999999999"])
+@pytest.mark.parametrize(
+    "text", [b"", b"0", b"1,", b",1", b"1:2:3", b"1:0", b"01", b"4294967296", b"1 2", b"a", b"**", b"99999999999", b"$$", b"$:3", b"1:$", b"$,"]
+)
 def test_no_set(text: bytes) -> None:
     """What is no set is None."""
     assert parse(text) is None
@@ -59,3 +61,34 @@ def test_highest_is_the_highest_written() -> None:
 def test_compact(numbers: list[int], text: bytes) -> None:
     """Rising runs become ranges."""
     assert compact(numbers) == text
+
+
+def test_what_was_saved_is_a_member_of_its_own() -> None:
+    """RFC 5182 §5: ``$`` stands where a set may stand, alone or among numbers; it is resolved by who knows it."""
+    for text, ranges in ((b"$", ()), (b"3,$", ((3, 3),)), (b"$,7:*,$", ((7, 9),))):
+        sequence = parse(text)
+        assert sequence is not None
+        assert sequence.saved
+        assert sequence.resolve(9) == ranges
+    assert bytes(parse(b"$,7:*") or b"") == b"7:*,$"
+    assert not (parse(b"7") or parse(b"$")).saved  # type: ignore[union-attr]
+
+
+PLACES = {
+    "the first two": (PartialRange(1, 2), [10, 11]),
+    "the middle": (PartialRange(2, 3), [11, 12]),
+    "beyond the end is cut": (PartialRange(4, 9), [13, 14]),
+    "all beyond": (PartialRange(6, 9), []),
+    "the last": (PartialRange(-1, -1), [14]),
+    "the last two": (PartialRange(-1, -2), [13, 14]),
+    "before the last": (PartialRange(-2, -3), [12, 13]),
+    "beyond the beginning is cut": (PartialRange(-4, -9), [10, 11]),
+    "all before the beginning": (PartialRange(-6, -9), []),
+}
+
+
+@pytest.mark.parametrize(("part", "wanted"), PLACES.values(), ids=PLACES.keys())
+def test_places_of_a_result(part: PartialRange, wanted: list[int]) -> None:
+    """RFC 9394 §3.1: counted from the oldest, or with minus signs from the newest; always told rising."""
+    assert [10, 11, 12, 13, 14][part.places(5)] == wanted
+    assert [][part.places(0)] == []

@@ -7,8 +7,6 @@ Must never know a socket.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from moatmail.core.errors import LocalProtocolError
@@ -48,7 +46,7 @@ def test_what_is_announced_after_login() -> None:
     """Each name was earned by tests of its own; APPENDLIMIT tells the door's limit (RFC 7889 §3)."""
     assert b" ".join(Profile(b"mx.example.test", tls_active=True, append_limit=1000).capabilities(State.AUTHENTICATED)) == (
         b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE NAMESPACE UIDPLUS MOVE IDLE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH CONDSTORE "
-        b"STATUS=SIZE WITHIN APPENDLIMIT=1000"
+        b"STATUS=SIZE WITHIN SEARCHRES PARTIAL MULTIAPPEND APPENDLIMIT=1000"
     )
 
 
@@ -215,7 +213,7 @@ def test_bye_is_said_once() -> None:
 
 def test_one_append_holds_so_many_messages() -> None:
     """RFC 3502 sets no bound; we do."""
-    server = IMAPServer(replace(Profile(b"mx.example.test", tls_active=True), extensions=(b"MULTIAPPEND",)))
+    server = IMAPServer(Profile(b"mx.example.test", tls_active=True))
     server.receive(b"x LOGIN a b\r\n")
     server.finish(command(server), Result.OK, b"done")
     server.take_output()
