@@ -106,9 +106,14 @@ async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incom
     spools = await _spools(ports, transaction, plan, prepared)
     if not deliveries and not spools:
         ports.files.remove(content.id)  # a report that was read: no row will name its content
-    told = f"{len(deliveries)} kept here, {len(plan.onward)} to be sent on" + (f", {len(read.rows)} read as reports" if read.rows else "")
     decision = await ports.history.decide(judged, incoming.id, _welcome(judged.verdict, incoming.id), verdict_settings(ports))
-    return Accept((content,), deliveries, spools, decision, read.rows), told
+    return Accept((content,), deliveries, spools, decision, read.rows), _told(plan, len(read.rows))
+
+
+def _told(plan: placement.Plan, reports_read: int) -> str:
+    junk = sum(copy.mailbox == "Junk" for copy in plan.copies.values())
+    kept = f"{len(plan.copies)} kept here" + (f" ({junk} in Junk)" if junk else "")
+    return f"{kept}, {len(plan.onward)} to be sent on" + (f", {reports_read} read as reports" if reports_read else "")
 
 
 def verdict_settings(ports: Ports) -> Settings:
