@@ -18,6 +18,7 @@ FROM = b"From: a@a.example\r\n"
     [
         pytest.param(b"\x01From: b@b.example\r\n", id="behind a control"),
         pytest.param(b"\xef\xbb\xbffrom\x02 : b@b.example\r\n", id="between a byte order mark and a control"),
+        pytest.param(b"F\x00ro\x80m: b@b.example\r\n", id="between its letters"),
         pytest.param(b"From\r\n : b@b.example\r\n", id="folded before the colon"),
         pytest.param(b"\x01\r\n \x01From: b@b.example\r\n", id="folded behind a control"),
     ],

@@ -20,9 +20,10 @@ from moatmail.message.encoded_word import decode_words
 from moatmail.message.header import Header, unfold
 
 _FROM: Final = b"from"
-# A line that is no field of RFC 5322 §2.2 but a From field for a reader that skips blanks, controls and what is not ASCII. What is skipped ends with its
-# line: every line is a beginning of its own, and time stays linear.
-_HIDDEN_FROM: Final = re.compile(rb"(?:\A|\n)[^!-~\n]*+from[^!-~]*+:", re.IGNORECASE)
+# A line that is no field of RFC 5322 §2.2 but a From field for a reader that skips blanks, controls and what is not ASCII, also between the letters.
+# What is skipped in front of the name ends with its line: every line is a beginning of its own, and time stays linear.
+_SKIPPED: Final = rb"[^!-~\n]*+"
+_HIDDEN_FROM: Final = re.compile(rb"(?:\A|\n)%bf%br%bo%bm[^!-~]*+:" % ((_SKIPPED,) * 4), re.IGNORECASE)
 _BARE: Final = re.compile(rb"\0|\r(?!\n)")
 
 
