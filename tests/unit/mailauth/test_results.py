@@ -127,6 +127,14 @@ def test_the_longest_names_stay_far_below_the_hard_limit_of_a_line() -> None:
     assert max(map(len, field.split(b"\r\n"))) < 300
 
 
+def test_the_longest_statement_fits_one_line_of_an_arc_set() -> None:
+    # RFC 8617 §4.1.1: a sealer repeats our results, one a line; selector and domain stand in one question, so together they are no longer than a name.
+    domain = ".".join(["a" * 63] * 3 + ["a" * 40])
+    longest = DKIMResult(Result.PERMERROR, "x " * 200, domain, "s", f"@b.{domain}", "ed25519-sha256", "A/" * 200)
+    twin = replace(longest, signature="A/" * 199 + "BB")
+    assert len(composed(results.of_dkim(longest), results.of_dkim(twin)).partition("; ")[0]) < 900
+
+
 def _each() -> list[Method]:
     return [method for (method, _) in (param.values for param in STATEMENTS) if isinstance(method, Method)]
 
