@@ -28,11 +28,11 @@ RECEIVE: Final[Order] = {
     Phase.RCPT: (),
     # The user's filter comes last: it may ask for what the others found.
     # The first two never wait for anything, so they stand alone: side by side is for stages that ask the network.
-    # DMARC asks what SPF and DKIM found.
+    # DMARC asks what SPF and DKIM found; for the author's policy it asks first of all.
     Phase.DATA: (
         (loop.check,),
         (form.check_received,),
-        (iprev.check, spf.check, dkim.check, arc.check),
+        (dmarc.look_ahead, iprev.check, spf.check, dkim.check, arc.check),
         (dmarc.check,),
         (user_filter.check,),
     ),

@@ -13,6 +13,7 @@ from typing import Final
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Finding
 from moatmail.mailauth.dkim import DKIMResult
+from moatmail.mailauth.dmarc import check as evaluation
 from moatmail.mailauth.dmarc.author import find_author
 from moatmail.mailauth.dmarc.check import DKIMIdentity, DMARCResult, SPFIdentity, check_dmarc
 from moatmail.mailauth.result import Result
@@ -21,6 +22,13 @@ from moatmail.policy.stage import Tools, shown
 
 # What the domain asks for is the verdict's business; the weight is for those who publish p=none.
 _WEIGHTS: Final[Mapping[Result, float]] = {Result.FAIL: 1.0, Result.PASS: -1.0}
+
+
+async def look_ahead(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
+    """Ask for the author's policy while others are at work: what a stranger's SPF uses up of the message's questions and time then comes too late."""
+    if transaction.content is not None:
+        await evaluation.look_ahead(tools.resolver, find_author(transaction.content.structure.header))
+    return ()
 
 
 async def check(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
