@@ -220,8 +220,8 @@ def _domain_or_literal(text: str) -> str:
         literal = parse_literal(text.encode("ascii", "replace"))
     except DomainError:
         return ""
-    # RFC 5321 §4.1.3: what is no IP address stands under a tag in its owner's words.
-    return literal if _address(literal[1:-1].removeprefix("IPv6:")) else ""
+    # RFC 5321 §4.1.3: what is neither IPv6 under its tag nor IPv4, which has no colon, stands under another tag in its owner's words.
+    return literal if literal.startswith("[IPv6:") or ":" not in literal else ""
 
 
 def _address(text: str) -> str:

@@ -190,6 +190,10 @@ HOSTILE = [
     pytest.param("a." * 127 + "example", id="a name too long"),
     pytest.param("-a.example", id="a hyphen in front"),
     pytest.param("xn--.exa\udcffmple", id="half an octet"),
+    pytest.param("[x:dmarc=pass]", id="an address literal under a tag of its owner's"),
+    pytest.param("[0::1%2:dmarc=pass]", id="an address literal that begins like an address"),
+    pytest.param("[IPv6:::1%dmarc=pass]", id="an address literal with a zone"),
+    pytest.param("[192.0.2.1", id="half an address literal"),
     pytest.param("", id="nothing"),
 ]
 
