@@ -15,9 +15,11 @@ from typing import Final, Generic, TypeVar
 from moatmail.app.clock import SystemClock
 from moatmail.core.errors import MoatmailError
 from moatmail.core.events import Event
+from moatmail.core.limits.store import DECISIONS_KEPT
 from moatmail.core.ports.event_sink import EventSink
+from moatmail.delivery import reporting
 from moatmail.store.interface import Store
-from moatmail.store.operations import EraseDue, TruncateWAL
+from moatmail.store.operations import EraseDecisions, EraseDue, TruncateWAL
 from moatmail.store.writer import Writer
 
 T = TypeVar("T")
@@ -45,11 +47,20 @@ async def _truncate_log(store: Store) -> None:
     await store.write(TruncateWAL())
 
 
+async def _erase_decisions(store: Store) -> None:
+    await store.write(EraseDecisions(SystemClock().now() - DECISIONS_KEPT))
+
+
 async def _sweep(writer: Writer) -> None:
     await asyncio.to_thread(writer.sweep_contents)
 
 
-BACK_JOBS: Final[Sequence[Job[Store]]] = (Job("erase expunged mail", MINUTE, _erase_due), Job("truncate the log", HOUR, _truncate_log))
+BACK_JOBS: Final[Sequence[Job[Store]]] = (
+    Job("erase expunged mail", MINUTE, _erase_due),
+    Job("truncate the log", HOUR, _truncate_log),
+    Job("forget old decisions", HOUR, _erase_decisions),
+)
+REPORT_JOBS: Final[Sequence[Job[reporting.Ports]]] = (Job("send DMARC reports", HOUR, reporting.send_reports),)
 STORE_JOBS: Final[Sequence[Job[Writer]]] = (Job("remove orphaned contents", HOUR, _sweep),)
 
 

@@ -15,14 +15,21 @@ from moatmail.core.status import Reply
 from moatmail.crypto.content_seal import ContentOpener
 from moatmail.delivery.outcome import Fate, Outcome
 from moatmail.directory.recipients import Resolution
+from moatmail.mailauth.dmarc.author import find_author
+from moatmail.mailauth.reports.received import Arrived
+from moatmail.mailauth.reports.unreadable import UnreadableReportError
 from moatmail.mailbox import messages
+from moatmail.mailbox.report_rows import read_rows
+from moatmail.message.header import Header
 from moatmail.message.structure import StructureParser
-from moatmail.store.operations import Delivery, NewContent
+from moatmail.store.interface import Store
+from moatmail.store.operations import Accept, Delivery, NewContent
 
 _KEPT = Reply.of(250, "2.1.5", "delivered to the mailbox")
 _UNKNOWN = Reply.of(550, "5.1.1", "no such mailbox here")
 _FROZEN = Reply.of(550, "5.2.1", "this mailbox is disabled")
 _FULL = Reply.of(452, "4.2.2", "mailbox full")
+_READ = Reply.of(250, "2.1.5", "read as a report")
 
 
 def judge(resolution: Resolution, size: int) -> Outcome:
@@ -35,6 +42,20 @@ def judge(resolution: Resolution, size: int) -> Outcome:
     if not any(not one.quota_octets or one.used_octets + size <= one.quota_octets for one in active):
         return Outcome(Fate.DEFERRED, _FULL)
     return Outcome(Fate.DELIVERED, _KEPT)
+
+
+async def read_report(store: Store, opener: ContentOpener, address: Address, now: float, *, ours: bool) -> Outcome:
+    """Read a message for the address for reports and keep its rows, which repetition does not double; raises TemporaryError, SealBrokenError.
+
+    `ours` says that we made it ourselves: then nobody else can have written it.
+    """
+    sender = find_author(Header(opener.read(0, opener.header_size))).domain or ""
+    try:
+        rows = await read_rows(opener, Arrived(int(now), sender, address.domain, authenticated=ours))
+    except UnreadableReportError as error:
+        return Outcome(Fate.FAILED, Reply.of(550, error.status, error.public))
+    await store.write(Accept((), reports=rows))
+    return Outcome(Fate.DELIVERED, _READ)
 
 
 @dataclass(frozen=True, slots=True)

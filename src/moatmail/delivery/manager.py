@@ -195,7 +195,7 @@ class _Attempt:
             opener = await self._open_content()
             self._header = opener.read(0, opener.header_size)
             here, domains = await self._sort()
-            self._deliver_here(opener, here)
+            self._deliver_here(opener, await self._read_reports(opener, here))
             await asyncio.gather(*(self._send(opener, domain, numbers) for domain, numbers in domains.items()))
         except SealBrokenError as error:
             self._tell("queue.damaged", f"content of queue entry {self._claimed.id.hex()} does not open: {error}", alert=True)
@@ -219,12 +219,22 @@ class _Attempt:
         here: list[tuple[int, Resolution]] = []
         domains: dict[str, list[int]] = {}
         for number, recipient in self._due.items():
-            resolution = await resolve(self._ports.store, recipient.address)
+            resolution = await resolve(self._ports.store, recipient.address, self._ports.settings().reports.address)
             if resolution.ours:
                 here.append((number, resolution))
             else:
                 domains.setdefault(recipient.address.domain, []).append(number)
         return here, domains
+
+    async def _read_reports(self, opener: ContentOpener, here: list[tuple[int, Resolution]]) -> list[tuple[int, Resolution]]:
+        """Read what is for the address for reports; give who is left to get a copy."""
+        for number, resolution in here:
+            if resolution.reports:
+                address, ours = self._due[number].address, self._claimed.kind == spool.GENERATED
+                outcome = await local.read_report(self._ports.store, opener, address, self._ports.clock.now(), ours=ours)
+                if not resolution.accounts:
+                    self._outcomes[number] = outcome
+        return [(number, resolution) for number, resolution in here if number not in self._outcomes]
 
     def _deliver_here(self, opener: ContentOpener, here: list[tuple[int, Resolution]]) -> None:
         kept: list[tuple[Address, Resolution]] = []

@@ -19,7 +19,7 @@ from moatmail.crypto import queue_seal
 from moatmail.crypto.content_seal import seal_content
 from moatmail.crypto.seal import Purpose, SealKey, new_id
 from moatmail.store.interface import Store
-from moatmail.store.operations import Accept, ClaimedSpool, NewContent, NewSpool
+from moatmail.store.operations import Accept, ClaimedSpool, NewContent, NewSpool, SentReport
 
 SUBMITTED = "submitted"
 RELAYED = "relayed"
@@ -126,8 +126,11 @@ def generated(queue_public: bytes, message: bytes, envelope: Envelope, now: floa
     return content, entry(queue_public, content, key, envelope, now, GENERATED)
 
 
-async def put(store: Store, queue_public: bytes, message: bytes, envelope: Envelope, now: float) -> bytes:
-    """Put a message of our own into the queue, durably; gives the entry's id. Raises StoreUnavailableError."""
+async def put(store: Store, queue_public: bytes, message: bytes, envelope: Envelope, now: float, *, sent: SentReport | None = None) -> bytes:
+    """Put a message of our own into the queue, durably; gives the entry's id. Raises StoreUnavailableError.
+
+    `sent` says which report the message is: one that was put before is not put again, however often that is asked for.
+    """
     content, spool = generated(queue_public, message, envelope, now)
-    await store.write(Accept((content,), (), (spool,)))
+    await store.write(Accept((content,), (), (spool,), sent=sent))
     return spool.id

@@ -20,3 +20,6 @@ SIGNING_RECORD_SECONDS: Final = 30 * 86_400.0
 
 SIGNING_BATCH: Final = 20
 """Domains that get their first keys in one change: some seconds of CPU, and not lost when the next ones fail."""
+
+REPORTS_SHOWN_MAX: Final = 1000
+"""Received reports that one command lists or adds up."""

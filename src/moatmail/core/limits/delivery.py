@@ -38,3 +38,9 @@ SIGNING_DOMAINS_MAX: Final = 1000
 
 SIGNING_SECONDS: Final = 300.0
 """How long signing keys are used without asking again: a hint of a change comes at once, this heals one that was lost."""
+
+REPORT_DAYS_BACK: Final = 3
+"""Days after which a DMARC report that could not be sent, because the DNS did not answer, is given up (RFC 9990 §3.5 leaves it to the sender)."""
+
+REPORT_DOMAINS_AT_ONCE: Final = 8
+"""Policy domains whose reports are made side by side."""

@@ -68,3 +68,24 @@ SLICE_SECONDS: Final = 0.008
 
 WHOLE_MAX: Final = 256 * 1024
 """Octets of content opened as a whole before the first of them leaves, so that damage is found in time; larger content is streamed."""
+
+REPORT_WAIT_SECONDS: Final = 60.0
+"""How long a report waits for others to be read before its sender is put off; one takes at worst a second."""
+
+SORT_SLICE: Final = 2000
+"""Messages sorted, or merged, without a look at the clock (one to two milliseconds)."""
+
+THREAD_SLICE: Final = 200
+"""Messages threaded without a look at the clock."""
+
+THREAD_OCTETS: Final = 64 * 1024 * 1024
+"""Octets of Message-IDs that one THREAD keeps in memory, each with what it costs besides."""
+
+THREAD_ID_COST: Final = 200
+"""Octets that a Message-ID costs beside its own."""
+
+THREAD_WALK: Final = 64
+"""Steps upwards for each message that looking for loops may cost; then what would have to be looked at is left unlinked."""
+
+THREAD_DEPTH: Final = 2000
+"""Steps upwards of one such look: with all references of a message a slice of work."""

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from moatmail.core.limits.mailauth import REPORT_RECORDS_MAX
+from moatmail.core.limits.mailauth import REPORT_RECORDS_OWN
 from moatmail.mailauth.reports.build import report_id
 from moatmail.mailauth.reports.observed import decode
 from moatmail.mailauth.reports.report import AggregateReport, Published, Record
@@ -62,8 +62,8 @@ def _report(policy_domain: str, receiver: str, day: int, found: list[tuple[Publi
         messages[published] += record.count
     errors = [_CHANGED] if len(messages) > 1 else []
     records = _merged(record for _, record in found)
-    if len(records) > REPORT_RECORDS_MAX:
-        errors.append(f"{len(records) - REPORT_RECORDS_MAX} records of the fewest messages are left out")
+    if len(records) > REPORT_RECORDS_OWN:
+        errors.append(f"{len(records) - REPORT_RECORDS_OWN} records of the fewest messages are left out")
     begin = day * DAY
     end = begin + DAY - 1
     # RFC 9990 §3.1.1: one policy configuration a report; two reports for one period would look like duplicates to their reader.
@@ -75,7 +75,7 @@ def _report(policy_domain: str, receiver: str, day: int, found: list[tuple[Publi
         begin=begin,
         end=end,
         published=published,
-        records=tuple(sorted(records[:REPORT_RECORDS_MAX], key=msgspec.json.encode)),
+        records=tuple(sorted(records[:REPORT_RECORDS_OWN], key=msgspec.json.encode)),
         errors=tuple(errors),
         generator=GENERATOR,
     )

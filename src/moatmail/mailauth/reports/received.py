@@ -8,6 +8,7 @@ Must never know where rows are kept; never hands on what a person wrote: no head
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +28,7 @@ KIND_DMARC: Final = "dmarc"
 KIND_TLS: Final = "tls"
 KIND_ABUSE: Final = "abuse"
 KIND_DMARC_FAILURE: Final = "dmarc-failure"
+_NAME: Final = re.compile(r"[a-z0-9_.-]++")
 KINDS: Final = (KIND_DMARC, KIND_TLS, KIND_ABUSE, KIND_DMARC_FAILURE)
 
 
@@ -151,7 +153,7 @@ def _is_dmarc(report: FeedbackReport) -> bool:
 
 def _domain(text: str) -> str:
     name = to_a_labels(text)
-    return name if name is not None and name and is_question(name) else ""
+    return name if name is not None and _NAME.fullmatch(name) is not None and is_question(name) else ""
 
 
 def _reporter(*names: str) -> str:

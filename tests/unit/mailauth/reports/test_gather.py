@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 
-from moatmail.core.limits.mailauth import REPORT_RECORDS_MAX
+from moatmail.core.limits.mailauth import REPORT_RECORDS_OWN
 from moatmail.mailauth.reports.gather import DAY, Gathered, Reporter, gather
 from moatmail.mailauth.reports.observed import Observation, encode
 from moatmail.mailauth.reports.report import Published, Record
@@ -53,8 +53,8 @@ def test_a_row_that_is_none_is_left_out() -> None:
 
 
 def test_of_too_many_records_those_of_most_messages_are_told() -> None:
-    rows = [(row("b.test", f"10.{number // 65536}.{number // 256 % 256}.{number % 256}"), number) for number in range(REPORT_RECORDS_MAX + 5)]
+    rows = [(row("b.test", f"10.{number // 65536}.{number // 256 % 256}.{number % 256}"), number) for number in range(REPORT_RECORDS_OWN + 5)]
     (found,) = reports(rows)
-    assert len(found.report.records) == REPORT_RECORDS_MAX
+    assert len(found.report.records) == REPORT_RECORDS_OWN
     assert min(record.count for record in found.report.records) == 5
     assert "5 records" in found.report.errors[0]

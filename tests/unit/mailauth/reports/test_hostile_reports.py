@@ -272,3 +272,10 @@ def test_tls_counts_of_odd_kinds_are_read_or_taken_for_nothing() -> None:
     found = parse_tls(b'{"policies":[{"policy":{"mx-host":"a"},"summary":{"total-successful-session-count":"7","total-failure-session-count":-1}},5,null]}')
     assert (found.policies[0].successes, found.policies[0].failures, found.policies[0].hosts) == (7, 0, ("a",))
     assert "a count that is none was taken for 0" in found.notes
+
+
+@pytest.mark.parametrize("name", ["a\\u001b[31m.test", "a b.test", ".", "a..b", "", "\\u202ea.test"])
+def test_a_domain_that_is_no_name_is_that_of_the_address_it_came_to(name: str) -> None:
+    content = b"Content-Type: application/json\r\n\r\n" + b'{"policies":[{"policy":{"policy-domain":"%b"}}]}' % name.encode()
+    (row,) = read_reports(content, Arrived(0, "", "ours.test"))
+    assert row.domain == "ours.test"

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports that we owe: made once a day, sent once whatever happens, to who asked and may have them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from moatmail.admin import domains
+from moatmail.admin import reports as desk_reports
+from moatmail.core.address import Address
+from moatmail.core.envelope import Envelope, Notify
+from moatmail.core.errors import StoreUnavailableError
+from moatmail.crypto.content_seal import ContentOpener
+from moatmail.crypto.queue_seal import QueueKeys
+from moatmail.delivery.reporting import Ports, send_reports
+from moatmail.mailauth.reports.aggregate import parse_aggregate
+from moatmail.mailauth.reports.gather import DAY
+from moatmail.mailauth.reports.observed import Observation, encode
+from moatmail.mailauth.reports.report import AggregateReport, Published, Record
+from moatmail.mailqueue import spool
+from moatmail.net.resolver_cache import CachingResolver
+from moatmail.net.resolver_table import TableResolver, Zone
+from moatmail.store.operations import ClaimSpool, Decision, EvidenceKey, ForgetObserved, Observed, Operation, RecordDecision
+from moatmail.store.queries import GetContent, GetQueueKeys, ListObserved
+from tests.house.indoors import NOW, Indoors, indoors
+from tests.unit.delivery.work import Queue
+
+R = TypeVar("R")
+TODAY = int(NOW) // DAY
+POLICY = Published("a.test", "reject", "reject", "reject", "r", "r", "0", "n", "treewalk")
+ZONE: Zone = {
+    "_dmarc.a.test": {"TXT": ["v=DMARC1; p=reject; rua=mailto:d@a.test"]},
+    "_dmarc.b.test": {"TXT": ["v=DMARC1; p=none; rua=mailto:d@elsewhere.test,mailto:d@nobody.test"]},
+    "b.test._report._dmarc.elsewhere.test": {"TXT": ["v=DMARC1"]},
+    "_dmarc.silent.test": {"TXT": "SERVFAIL"},
+    "_dmarc.ended.test": {"TXT": ["v=DMARC1; p=none"]},
+    "_dmarc.asking.test": {"TXT": ["v=DMARC1; p=none; rua=mailto:d@quiet.test"]},
+    "asking.test._report._dmarc.quiet.test": {"TXT": "SERVFAIL"},
+    "_dmarc.example.test": {"TXT": ["v=DMARC1; p=none; rua=mailto:reports@example.test"]},
+}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[Indoors]:
+    async with indoors(tmp_path) as one:
+        yield one
+
+
+def ports(house: Indoors, zone: Zone = ZONE) -> Ports:
+    resolver = CachingResolver(TableResolver(zone), house.clock)
+    return Ports(house.store, resolver, house.clock, house.ear, house.ports.queue_key, "mx.example.test", lambda: house.settings)
+
+
+async def observe(house: Indoors, domain: str, receivers: Sequence[str] = ("example.test",), *, day: int = TODAY - 1, ip: str = "192.0.2.1") -> None:
+    published = Published(domain, "reject")
+    seen = tuple(Observed(domain, encode(Observation(published, Record(ip, domain, envelope_to=one)))) for one in receivers)
+    number = (f"{domain}{day}{ip}".encode() * 16)[:16]
+    decision = Decision(number, day * DAY + 7.0, "aaaaaaaa", {}, EvidenceKey(b"k" * 16, b"cover"), b"", 1, "accept", seen)
+    await house.store.write(RecordDecision(decision))
+    # Soft state is written behind the answer.
+    for _ in range(2000):
+        if any(domain == row[0] and ip in row[1] for row in await house.store.read(ListObserved(day))):
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the observation did not arrive")
+
+
+async def forgotten(house: Indoors, day: int) -> bool:
+    """Tell whether nothing of a day is left, now or in a moment."""
+    for _ in range(2000):
+        if not await house.store.read(ListObserved(day)):
+            return True
+        await asyncio.sleep(0.005)
+    return False
+
+
+async def queued(house: Indoors) -> list[tuple[Envelope, EmailMessage]]:
+    """Give what waits in the queue, opened."""
+    keys = await house.store.read(GetQueueKeys(private=True))
+    found = []
+    for claimed in await house.store.write(ClaimSpool(NOW, NOW + 60, "test", 100)):
+        opened = spool.open_entry(QueueKeys(keys.private), claimed)
+        content = await house.store.read(GetContent(claimed.content))
+        assert content is not None
+        assert content.blob is not None
+        opener = ContentOpener(content.blob, claimed.content, opened.content_key)
+        message = message_from_bytes(opener.read(0, opener.size), policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        found.append((opened.envelope, message))
+    return found
+
+
+def report_of(message: EmailMessage) -> AggregateReport:
+    attachment = next(iter(message.iter_attachments()))
+    return parse_aggregate(gzip.decompress(attachment.get_content()))
+
+
+async def test_a_day_that_is_over_is_reported_once(house: Indoors) -> None:
+    await observe(house, "a.test")
+    await observe(house, "a.test", ip="192.0.2.2")
+    assert await send_reports(ports(house)) == 1
+    ((envelope, message),) = await queued(house)
+    assert [str(one.address) for one in envelope.recipients] == ["d@a.test"]
+    # RFC 5321 §4.5.5: only notifications that a standard names have the null reverse-path; and nobody is told of a report that is lost.
+    assert envelope.reverse_path == Address("postmaster", "example.test")
+    assert envelope.recipients[0].notify == Notify.NEVER
+    assert (message["From"], message["To"]) == ("postmaster@example.test", "d@a.test")
+    assert message["Subject"].startswith("Report Domain: a.test Submitter: example.test Report-ID: <")
+    report = report_of(message)
+    assert [(one.source_ip, one.count) for one in report.records] == [("192.0.2.1", 1), ("192.0.2.2", 1)]
+    assert (report.begin, report.end) == ((TODAY - 1) * DAY, TODAY * DAY - 1)
+    assert (report.org_name, report.email) == ("mx.example.test", "postmaster@mx.example.test")
+    assert await send_reports(ports(house)) == 0
+    assert await queued(house) == []
+    assert await forgotten(house, TODAY - 1)
+
+
+async def test_each_of_our_domains_has_its_report(house: Indoors) -> None:
+    await domains.add(house.desk, "second.test")
+    await observe(house, "a.test", ("example.test", "second.test", "given-up.test"))
+    assert await send_reports(ports(house)) == 2
+    found = await queued(house)
+    assert sorted(message["From"] for _, message in found) == ["postmaster@example.test", "postmaster@second.test"]
+
+
+async def test_a_crash_before_the_day_is_forgotten_sends_nothing_twice(house: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = house.store.write
+
+    async def dying(operation: Operation[R]) -> R:
+        if isinstance(operation, ForgetObserved):
+            raise StoreUnavailableError
+        return await write(operation)
+
+    await observe(house, "a.test")
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "write", dying)
+        with pytest.raises(StoreUnavailableError):
+            await send_reports(ports(house))
+    assert len(await queued(house)) == 1
+    # The process starts again, an hour later, and finds the day as it was.
+    await send_reports(ports(house))
+    assert await queued(house) == []
+    assert await forgotten(house, TODAY - 1)
+
+
+async def test_today_is_not_over(house: Indoors) -> None:
+    await observe(house, "a.test", day=TODAY)
+    assert await send_reports(ports(house)) == 0
+    assert len(await house.store.read(ListObserved(TODAY))) == 1
+
+
+async def test_an_external_destination_must_agree(house: Indoors) -> None:
+    await observe(house, "b.test")
+    assert await send_reports(ports(house)) == 1
+    ((envelope, _),) = await queued(house)
+    assert [str(one.address) for one in envelope.recipients] == ["d@elsewhere.test"]
+
+
+@pytest.mark.parametrize("domain", ["ended.test", "gone.test"], ids=["rua is gone", "the policy is gone"])
+async def test_who_does_not_ask_any_more_gets_none(house: Indoors, domain: str) -> None:
+    await observe(house, domain)
+    assert await send_reports(ports(house)) == 0
+    assert await forgotten(house, TODAY - 1)
+
+
+@pytest.mark.parametrize("domain", ["silent.test", "asking.test"], ids=["the policy", "the consent"])
+async def test_what_the_dns_does_not_tell_now_is_asked_again(house: Indoors, domain: str) -> None:
+    await observe(house, domain)
+    await observe(house, "a.test")
+    assert await send_reports(ports(house)) == 1
+    assert len(await queued(house)) == 1
+    assert {row[0] for row in await house.store.read(ListObserved(TODAY - 1))} == {"a.test", domain}
+    answering: Zone = {
+        f"_dmarc.{domain}": {"TXT": [f"v=DMARC1; p=none; rua=mailto:d@{domain}"]},
+        "_dmarc.a.test": ZONE["_dmarc.a.test"],
+    }
+    await send_reports(ports(house, answering))
+    # That of a.test was sent before, by the same day, domain and receiver.
+    assert [str(one.recipients[0].address) for one, _ in await queued(house)] == [f"d@{domain}"]
+    assert await forgotten(house, TODAY - 1)
+
+
+async def test_a_silent_dns_is_given_up_after_three_days(house: Indoors) -> None:
+    await observe(house, "silent.test", day=TODAY - 3)
+    assert await send_reports(ports(house)) == 0
+    assert await forgotten(house, TODAY - 3)
+
+
+async def test_nothing_is_sent_where_the_administrator_does_not_want_it(house: Indoors) -> None:
+    house.settings = replace(house.settings, reports=replace(house.settings.reports, send=False))
+    await observe(house, "a.test")
+    assert await send_reports(ports(house)) == 0
+    assert await queued(house) == []
+
+
+async def test_who_we_are_is_what_the_administrator_says(house: Indoors) -> None:
+    named = replace(house.settings.reports, organization="Example & Sons", contact="dmarc@example.test")
+    house.settings = replace(house.settings, reports=named)
+    await observe(house, "a.test")
+    await send_reports(ports(house))
+    ((_, message),) = await queued(house)
+    report = report_of(message)
+    assert (report.org_name, report.email) == ("Example & Sons", "dmarc@example.test")
+
+
+async def test_a_report_about_our_own_domain_comes_back_as_a_row(house: Indoors) -> None:
+    house.settings = replace(house.settings, reports=replace(house.settings.reports, address="reports@example.test"))
+    await observe(house, "example.test")
+    assert await send_reports(ports(house)) == 1
+    queue = Queue(house, 1)
+    queue.mail = house.settings
+    await queue.work()
+    assert await queue.waiting() == 0
+    (row,) = await desk_reports.listing(house.desk)
+    assert (row.kind, row.domain, row.totals["messages"]) == ("dmarc", "example.test", 1)
+    one = await desk_reports.show(house.desk, row.id.hex())
+    assert (one.kept.sender, one.kept.authenticated) == ("example.test", True)
+
+
+async def test_what_waits_for_the_address_for_reports_and_is_none_fails(house: Indoors) -> None:
+    house.settings = replace(house.settings, reports=replace(house.settings.reports, address="reports@example.test"))
+    queue = Queue(house, 1)
+    queue.mail = house.settings
+    await queue.put("reports@example.test", sender=None)
+    await queue.work()
+    (failed,) = house.ear.named("delivery.bounced")
+    assert "5.6.0" in failed.text
