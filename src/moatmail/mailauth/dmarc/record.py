@@ -190,6 +190,8 @@ def _report_address(uri: bytes) -> ReportAddress | None:
     # RFC 9989 appendix C: the size that older records put behind "!" is read over; what follows "?" would be a sender's header field.
     path = uri[len(_MAILTO) :].partition(b"!")[0].partition(b"?")[0]
     localpart, _, host = path.rpartition(b"@")
+    if not localpart:
+        return None
     try:
         address = parse_mailbox(_quoted(unquote_to_bytes(localpart)) + b"@" + host, utf8=True)
     except AddressError:
