@@ -316,7 +316,8 @@ def _list_decisions(_db: Database, keys: Keys, query: q.ListDecisions) -> tuple[
 
 
 def _list_observed(_db: Database, keys: Keys, query: q.ListObserved) -> tuple[tuple[str, str, int], ...]:
-    return tuple(keys.soft.all(soft.OBSERVED_ON, {"of_day": query.day}))
+    domain, row = query.after
+    return tuple(keys.soft.all(soft.OBSERVED_ON, {"of_day": query.day, "domain": domain, "after": row, "rows": min(query.limit, limits.ROWS)}))
 
 
 _AT_STORE: Final[dict[type, Callable[[Database, Keys, Any], Any]]] = {

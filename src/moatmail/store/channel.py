@@ -198,8 +198,7 @@ class _Peer(asyncio.Protocol):
         try:
             self._server.judge(self._role, asked)
             if isinstance(asked, Query):
-                found = self._server.store.answer(asked)
-                self._answer(frame.number, told(self._role, found) if isinstance(found, SettingsAnswer) else found)
+                self._tell(frame.number, asked)
                 return
         except MoatmailError as error:
             self._fail(frame.number, error)
@@ -208,11 +207,27 @@ class _Peer(asyncio.Protocol):
         future = self._server.store.group.submit(asked, self._role)
         future.add_done_callback(_Reply(self, frame.number, len(frame.body)))
 
-    def settle(self, number: int, octets: int, future: asyncio.Future[Any]) -> None:
+    def _tell(self, number: int, query: Query[Any]) -> None:
+        """Answer a question; one that the journal must tell of is answered when that is durable."""
+        found = self._server.store.answer(query)
+        entry = self._server.store.witness.entry(self._role, query, found)
+        if entry is None:
+            self._answer(number, told(self._role, found) if isinstance(found, SettingsAnswer) else found)
+            return
+
+        def hand_out(future: asyncio.Future[Any]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                self._server.store.witness.written(self._role, entry)
+            self.settle(number, 0, future, found)
+
+        self._server.store.group.submit(Journal(0.0, self._role, entry), self._role).add_done_callback(hand_out)
+
+    def settle(self, number: int, octets: int, future: asyncio.Future[Any], found: object = None) -> None:
+        """Answer when a change is durable: with `found`, or with what it gave."""
         self._hold(-octets)
         error = StoreUnavailableError("cancelled") if future.cancelled() else future.exception()
         if error is None:
-            self._answer(number, future.result())
+            self._answer(number, future.result() if found is None else found)
         else:
             self._fail(number, error if isinstance(error, MoatmailError) else StoreUnavailableError(repr(error)))
 

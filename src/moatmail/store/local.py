@@ -8,17 +8,19 @@ Must never know of other processes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from moatmail.store.answer import Keys, answer_at_store
 from moatmail.store.apply.work import Hints
 from moatmail.store.group import GroupCommit
-from moatmail.store.operations import Operation
+from moatmail.store.operations import Journal, Operation
 from moatmail.store.queries import Query
 from moatmail.store.sqlite import DatabaseError, translate
+from moatmail.store.witness import Witness
 from moatmail.store.writer import Writer
 
 R = TypeVar("R")
+_STORE: Final = "store"
 
 
 def _tell_nobody(_hints: Hints) -> None:
@@ -38,14 +40,20 @@ class LocalStore:
         self._soft = writer.soft.reader()
         self._keys = Keys(writer.vault, writer.keys, self._soft)
         self._reader = writer.reader()
+        self.witness = Witness(writer.now)
 
     async def write(self, operation: Operation[R]) -> R:
         """Do a change; it is durable when this returns."""
-        return await self.group.write(operation, "store")
+        return await self.group.write(operation, _STORE)
 
     async def read(self, query: Query[R]) -> R:
-        """Answer a question from the last committed state."""
-        return self.answer(query)
+        """Answer a question from the last committed state; what the journal must tell of is written before."""
+        answer = self.answer(query)
+        entry = self.witness.entry(_STORE, query, answer)
+        if entry is not None:
+            await self.write(Journal(0.0, _STORE, entry))
+            self.witness.written(_STORE, entry)
+        return answer
 
     def answer(self, query: Query[R]) -> R:
         """Answer a question at once: no more than a page of rows, so it may run on the loop."""

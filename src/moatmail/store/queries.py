@@ -474,12 +474,14 @@ class ListDecisions(Query[tuple[DecisionRow, ...]], frozen=True):
 
 
 class ListObserved(Query[tuple[tuple[str, str, int], ...]], frozen=True):
-    """Ask for what was observed on a day (epoch day): (policy domain, row, how often)."""
+    """Ask for what was observed on a day (epoch day): (policy domain, row, how often), by both; a page after the pair `after`."""
 
     result: ClassVar[Any] = tuple[tuple[str, str, int], ...]
     at_store: ClassVar[bool] = True
 
     day: int
+    after: tuple[str, str] = ("", "")
+    limit: int = 500
 
 
 class ReportRow(Record, frozen=True):

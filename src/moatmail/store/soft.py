@@ -8,9 +8,10 @@ Must never know what evidence says.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -42,27 +43,26 @@ class SoftState:
         """Write what came, in order, in one transaction; raises the driver's errors."""
         self._db.begin()
         try:
-            self._add([one for one in things if isinstance(one, Decision)])
-            for one in things:
-                if isinstance(one, ForgetObserved):
-                    self._db.run(soft.FORGET_OBSERVED, {"of_day": one.day})
-                elif isinstance(one, EraseDecisions):
-                    self._erase(one.before)
+            for kind, some in groupby(things, type):
+                _WORK[kind](self, list(some))
             self._db.commit()
         except DatabaseError:
             self._db.rollback()
             raise
 
     def _add(self, decisions: Sequence[Decision]) -> None:
-        if not decisions:
-            return
         keys = {one.key.id: {"id": one.key.id, "at": one.at, "cover": one.key.cover} for one in decisions}
         self._db.run_many(soft.ADD_EVIDENCE_KEY, keys.values())
-        self._db.run_many(soft.ADD_DECISION, map(_row, decisions))
-        seen = Counter((int(one.at // DAY), seen.domain, seen.row) for one in decisions for seen in one.observed)
+        # One by one: of an operation that was sent again, the observations were counted the first time.
+        new = [one for one in decisions if self._db.run(soft.ADD_DECISION, _row(one))]
+        seen = Counter((int(one.at // DAY), seen.domain, seen.row) for one in new for seen in one.observed)
         self._db.run_many(soft.OBSERVE, [{"day": day, "domain": domain, "row": row, "count": count} for (day, domain, row), count in seen.items()])
 
-    def _erase(self, before: float) -> None:
+    def _forget_observed(self, days: Sequence[ForgetObserved]) -> None:
+        self._db.run_many(soft.FORGET_OBSERVED, [{"of_day": one.day} for one in days])
+
+    def _erase(self, asked: Sequence[EraseDecisions]) -> None:
+        before = max(one.before for one in asked)
         self._db.run(soft.FORGET_DECISIONS, {"before": before})
         self._db.run(soft.FORGET_EVIDENCE_KEYS, {"before": before - DAY})
         self._db.run(soft.FORGET_OBSERVED_BEFORE, {"before_day": int(before // DAY)})
@@ -79,6 +79,13 @@ class SoftState:
     def close(self) -> None:
         """Close the file; raises the driver's errors."""
         self._db.close()
+
+
+_WORK: Final[dict[type, Callable[[SoftState, Sequence[Any]], None]]] = {
+    Decision: SoftState._add,  # noqa: SLF001  the table of its own work
+    EraseDecisions: SoftState._erase,  # noqa: SLF001
+    ForgetObserved: SoftState._forget_observed,  # noqa: SLF001
+}
 
 
 def _row(decision: Decision) -> dict[str, object]:

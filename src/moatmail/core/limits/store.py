@@ -53,3 +53,8 @@ CLAIM: Final = 500  # entries of one claim
 
 # ---- keys handed out ----
 OPENED_ACCOUNTS: Final = 1200  # accounts opened by one role in a minute; beyond it somebody should look (a restart of a large site stays below)
+KEYS_TOLD: Final = 20_000  # answers with signing keys remembered as told of in the journal
+KEYS_TOLD_EVERY: Final = 3600.0  # seconds after which the same keys for the same role are told of again
+
+# ---- soft state ----
+DECISIONS_KEPT: Final = 30 * 86400.0  # seconds a decision may be asked about; what its filters learned from it is no reason to keep more

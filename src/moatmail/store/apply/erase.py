@@ -14,7 +14,9 @@ from typing import Final, NamedTuple
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import EraseDecisions, EraseDue, ForgetObserved, RecordDecision, TruncateWAL
+from moatmail.store.soft import DAY
 from moatmail.store.sql import messages
+from moatmail.store.sql.signing import FORGET_SENT
 from moatmail.store.sqlite import Row
 
 EVERYTHING: Final = 2**31
@@ -70,8 +72,14 @@ def drop_references(work: Work, references: Counter[bytes]) -> None:
             work.effects.gone_files.append(content)
 
 
-def keep_soft(work: Work, operation: EraseDecisions | ForgetObserved) -> None:
-    """Have soft state forget something, after the commit."""
+def erase_decisions(work: Work, operation: EraseDecisions) -> None:
+    """Have old soft state forgotten, after the commit, and which reports of such days were sent."""
+    work.effects.soft.append(operation)
+    work.db.run(FORGET_SENT, {"before_day": int(operation.before // DAY)})
+
+
+def forget_observed(work: Work, operation: ForgetObserved) -> None:
+    """Have the observations of a day forgotten, after the commit."""
     work.effects.soft.append(operation)
 
 

@@ -39,11 +39,11 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     operations.EraseDue: erase.erase_due,
     operations.TruncateWAL: erase.truncate_wal,
     operations.RecordDecision: erase.record_decision,
-    operations.EraseDecisions: erase.keep_soft,
-    operations.ForgetObserved: erase.keep_soft,
+    operations.EraseDecisions: erase.erase_decisions,
+    operations.ForgetObserved: erase.forget_observed,
 }
 
-GROWING: Final = frozenset({operations.Accept, operations.Append, operations.CreateMailbox, operations.Copy})
+GROWING: Final = frozenset({operations.Accept, operations.Append, operations.CreateMailbox, operations.Copy, operations.RecordDecision})
 """What is refused while the disk has no room: everything else shrinks, or is small and needed to make room."""
 
 

@@ -37,3 +37,4 @@ _OF_DOMAIN = or_(given("any_domain") == literal_column("1"), _r.domain == given(
 LIST_REPORTS = statement(page(select(*_OPEN).where(_OF_KIND, _OF_DOMAIN).order_by(_r.received_at.desc())))
 GET_REPORT = statement(select(*_OPEN, _r.rows).where(_r.id == given("id")))
 ADD_SENT = statement(insert_once(SENT_REPORT))
+FORGET_SENT = statement(delete(SENT_REPORT).where(SENT_REPORT.c.day < given("before_day")))

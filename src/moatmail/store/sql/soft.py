@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, tuple_
 
 from moatmail.store.sql.schema import DECISION, EVIDENCE_KEY, OBSERVED, SOFT, SOFT_SHAPE
 from moatmail.store.sql.statement import Statement, first, given, insert, insert_once, make_tables, page, statement
@@ -38,4 +38,10 @@ _SEALED = select(*_OPEN, _d.sealed_evidence, EVIDENCE_KEY.c.id, EVIDENCE_KEY.c.c
 BY_ID = statement(_SEALED.where(_d.id == given("id")))
 BY_CODE = statement(first(_SEALED.where(_d.code == given("code")).order_by(_d.at.desc())))
 NEWEST = statement(page(select(*_OPEN).order_by(_d.at.desc())))
-OBSERVED_ON = statement(select(_o.domain, _o.row, _o.count).where(_o.day == given("of_day")).order_by(_o.domain, _o.row))
+OBSERVED_ON = statement(
+    page(
+        select(_o.domain, _o.row, _o.count)
+        .where(_o.day == given("of_day"), tuple_(_o.domain, _o.row) > tuple_(given("domain"), given("after")))
+        .order_by(_o.domain, _o.row)
+    )
+)
