@@ -19,6 +19,7 @@ STARTS = (b"", b"x LOGIN ann right\r\n", b"x LOGIN ann right\r\ny SELECT INBOX\r
 SEEDS = (
     b'a UID FETCH 1:*,7 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (From "To")]<0.9>) (CHANGEDSINCE 5)\r\n',
     b'a SEARCH RETURN (MIN COUNT) CHARSET UTF-8 OR NOT (SEEN 1:3) HEADER X {3+}\r\nabc MODSEQ "/flags/\\\\seen" all 7 ON "1-Feb-1994"\r\n',
+    b"a UID SORT RETURN (PARTIAL -1:-5 SAVE) (REVERSE DATE SUBJECT) UTF-8 $,1\r\na THREAD REFERENCES {5+}\r\nUTF-8 OLDER 5\r\n",
     b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (%/* "&APg-*") RETURN (CHILDREN STATUS (UNSEEN))\r\n',
     b'a APPEND "INBOX" (\\Seen $a) " 5-Mar-2025 07:06:05 +0000" {5+}\r\nhello (\\Flagged) {3+}\r\nabc\r\n',
     b"a STORE 1 (UNCHANGEDSINCE 5) -FLAGS.SILENT (\\Deleted b)\r\na UID MOVE 1 {3}\r\na/b\r\nDONE\r\n",

@@ -23,7 +23,7 @@ from moatmail.message.summary import Summary
 from moatmail.store.queries import MessageRow
 
 # What tells that a message cannot be read: its seal, or a content that is not where its row says.
-_UNREADABLE: Final = (SealBrokenError, NotFoundError)
+UNREADABLE: Final = (SealBrokenError, NotFoundError)
 
 
 class Need(Enum):
@@ -43,6 +43,10 @@ class Reader(Protocol):
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with prefix and summary, of those that still are there."""
+        ...
+
+    async def summaries(self, uids: Sequence[int]) -> Sequence[MessageRow]:
+        """Give rows with summary only, of those that still are there."""
         ...
 
     def summary(self, row: MessageRow) -> Summary:
@@ -172,7 +176,7 @@ class _Opening:
                 answer = self._test(candidate)
             if answer is None:
                 answer = await self._look_into_text(candidate)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._reader.tell_broken(row, error)
             return False
         return answer is True

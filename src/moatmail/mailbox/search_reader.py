@@ -35,6 +35,10 @@ class MailboxReader:
         """Give rows with prefix and summary, of those that still are there."""
         return tuple((await fetch_rows(self._opened, self._mailbox, uids, prefix=True, summary=True)).values())
 
+    async def summaries(self, uids: Sequence[int]) -> Sequence[MessageRow]:
+        """Give rows with summary only, of those that still are there."""
+        return tuple((await fetch_rows(self._opened, self._mailbox, uids, summary=True)).values())
+
     def summary(self, row: MessageRow) -> Summary:
         """Open a summary; raises SealBrokenError."""
         self._message = OpenMessage(self._opened, row)

@@ -109,6 +109,9 @@ class Shelf:
         assert list(uids) == sorted(uids)
         return [MessageRow(one.uid, b"", b"", b"", b"", b"", one.size, one.received.timestamp(), 0.0) for one in self.mail if one.uid in uids and not one.gone]
 
+    async def summaries(self, uids: Sequence[int]) -> Sequence[MessageRow]:
+        return await self.rows(uids)
+
     def summary(self, row: MessageRow) -> Summary:
         self.opened.append(f"summary {row.uid}")
         one = self._by_uid(row.uid)

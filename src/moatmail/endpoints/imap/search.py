@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -40,11 +41,16 @@ _ENDS: Final = frozenset((SearchReturn.MIN, SearchReturn.MAX))
 
 async def run(conversation: Conversation, command: events.Search) -> None:
     """Search among the messages that the client was told of."""
-    selected = conversation.box
-    try:
+    with saving(conversation.box, command):
         await _run(conversation, command)
+
+
+@contextmanager
+def saving(selected: Selected, command: events.Search | events.Sort) -> Iterator[None]:
+    """Leave nothing saved where a search that was to save fails, rather than what an earlier one found (RFC 5182 §2.1)."""
+    try:
+        yield
     except Exception:
-        # RFC 5182 §2.1: a search that fails leaves nothing saved, rather than what an earlier one found.
         if SearchReturn.SAVE in (command.returns or ()):
             selected.saved = Numbering()
         raise
@@ -58,33 +64,65 @@ async def on_refused(conversation: Conversation, notice: events.SearchRefused) -
 
 
 async def _run(conversation: Conversation, command: events.Search) -> None:
-    if command.modseq:
+    returns = command.returns or frozenset()
+    found = await find(conversation, command, _NEEDS.get(returns - _SAVE, Need.ALL))
+    if found is not None:
+        answer(conversation, command, found, found.places)
+        conversation.done(command, b"searched")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: `places` in `snapshot`, rising; `aligned`: place n is message number n + 1."""
+
+    selected: Selected
+    snapshot: Snapshot
+    aligned: bool
+    places: list[int]
+    reader: MailboxReader
+    slices: Slices
+
+    def numbers(self, places: Sequence[int], *, uid: bool) -> list[int]:
+        """Give UIDs or message numbers of places."""
+        if self.aligned and not uid:
+            return [place + 1 for place in places]
+        uids = [self.snapshot.uids[place] for place in places]
+        return uids if uid else list(map(self.selected.numbering.number, uids))
+
+
+async def find(conversation: Conversation, command: events.Search | events.Sort | events.Thread, need: Need = Need.ALL) -> Found | None:
+    """Bring the client up to date and search; None when the mailbox went, and the session with it."""
+    if isinstance(command, events.Search | events.Sort) and command.modseq:
         enable_condstore(conversation)
     # RFC 3501 §7.4.1: SEARCH counts messages, so none may go meanwhile; UID SEARCH does not mind.
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if conversation.selected is None:
-        return  # the mailbox went, and the session with it
+        return None
     selected = conversation.selected
     view = await current_view(conversation)
     aligned = selected.is_aligned(view)
     snapshot = take_snapshot(selected, view)
     criterion = translate(command.key, Present(selected, conversation.now()))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
-    returns = command.returns or frozenset()
-    need = _NEEDS.get(returns - _SAVE, Need.ALL)
-    places = await search(criterion, snapshot, reader, Slices(conversation.door.clock, partial(_check_peer, conversation)), need)
-    numbers = [place + 1 for place in places] if aligned and not command.uid else [snapshot.uids[place] for place in places]
-    if not aligned and not command.uid:
-        numbers = list(map(selected.numbering.number, numbers))
-    modseq = _told_modseq(command, snapshot.modseqs, places) if command.modseq else None
-    if SearchReturn.SAVE in returns:
-        kept = _told(command, places)
-        selected.saved = Numbering([snapshot.uids[place] for place in kept])
+    slices = Slices(conversation.door.clock, partial(_check_peer, conversation))
+    places = await search(criterion, snapshot, reader, slices, need)
+    return Found(selected, snapshot, aligned, places, reader, slices)
+
+
+def answer(conversation: Conversation, command: events.Search | events.Sort, found: Found, places: list[int]) -> None:
+    """Tell what was found, `places` in the order to be told, and keep it where that was asked."""
+    modseqs, uids = found.snapshot.modseqs, found.snapshot.uids
+    modseq = max((modseqs[place] for place in _told(command, places)), default=None) if command.modseq else None
+    if SearchReturn.SAVE in (command.returns or ()):
+        found.selected.saved = Numbering(sorted([uids[place] for place in _told(command, places)]))
+    if command.returns == _SAVE:
+        return  # RFC 5182 §2.1: who only saves is told nothing
+    numbers = found.numbers(places, uid=command.uid)
     if command.returns is None:
-        conversation.untagged(responses.search(numbers, modseq))
-    elif command.returns != _SAVE:  # RFC 5182 §2.1: who only saves is told nothing
+        response = "SORT" if isinstance(command, events.Sort) else "SEARCH"
+        conversation.untagged(responses.search(numbers, modseq, response=response))
+    else:
         conversation.untagged(responses.extended_search(command, numbers, modseq))
-    conversation.done(command, b"searched")
 
 
 def _check_peer(conversation: Conversation) -> None:
@@ -93,19 +131,17 @@ def _check_peer(conversation: Conversation) -> None:
         raise PeerGoneError
 
 
-def _told_modseq(command: events.Search, modseqs: Sequence[int], places: list[int]) -> int | None:
-    """Give the modseq that goes with the answer: of what is told when only a part is, else the highest of all found (RFC 7162 §3.1.5, §3.1.10)."""
-    return max((modseqs[place] for place in _told(command, places)), default=None)
+def _told(command: events.Search | events.Sort, places: list[int]) -> list[int]:
+    """Give those of the found that the answer names: the ends and the part asked for, or all.
 
-
-def _told(command: events.Search, places: list[int]) -> list[int]:
-    """Give those of the found that the answer names, rising: the ends and the part asked for, or all; SAVE keeps the same (RFC 5182 §2.4, RFC 9394 §3.2)."""
+    SAVE keeps the same (RFC 5182 §2.4, RFC 9394 §3.2), and of them is the modseq that goes with the answer (RFC 7162 §3.1.5, §3.1.10).
+    """
     returns = (command.returns or frozenset()) - _SAVE
     if command.partial is None and not (returns and returns <= _ENDS):
         return places
     told = set(places[command.partial.places(len(places))]) if command.partial is not None else set()
     told.update(places[:1] if SearchReturn.MIN in returns else (), places[-1:] if SearchReturn.MAX in returns else ())
-    return sorted(told)
+    return list(told)
 
 
 def take_snapshot(selected: Selected, view: View) -> Snapshot:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
-from moatmail.endpoints.imap import alter, append, fetch, folders, login, search, select
+from moatmail.endpoints.imap import alter, append, fetch, folders, login, search, select, sort
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
@@ -178,6 +178,8 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.Expunge: alter.on_expunge,
     events.UidExpunge: alter.on_uid_expunge,
     events.Search: search.run,
+    events.Sort: sort.on_sort,
+    events.Thread: sort.on_thread,
     events.SearchRefused: search.on_refused,
     events.Fetch: fetch.on_fetch,
     events.Store: alter.on_store,

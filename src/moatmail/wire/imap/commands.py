@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from moatmail.core.limits import imap as limits
-from moatmail.wire.imap import events, fetch_grammar, list_grammar
+from moatmail.wire.imap import events, fetch_grammar, list_grammar, sort_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, fail
 from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
@@ -301,6 +302,10 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"UID EXPUNGE": Rule(_SELECTED, _uid_expunge),
     b"SEARCH": Rule(_SELECTED, _search(uid=False)),
     b"UID SEARCH": Rule(_SELECTED, _search(uid=True)),
+    b"SORT": Rule(_SELECTED, partial(sort_grammar.sort, uid=False)),
+    b"UID SORT": Rule(_SELECTED, partial(sort_grammar.sort, uid=True)),
+    b"THREAD": Rule(_SELECTED, partial(sort_grammar.thread, uid=False)),
+    b"UID THREAD": Rule(_SELECTED, partial(sort_grammar.thread, uid=True)),
     b"FETCH": Rule(_SELECTED, _fetch(uid=False)),
     b"UID FETCH": Rule(_SELECTED, _fetch(uid=True)),
     b"STORE": Rule(_SELECTED, _store(uid=False)),

@@ -8,6 +8,7 @@ Must never know how a command is carried out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from moatmail.wire.imap.fetch import FetchItem
 from moatmail.wire.imap.flags import FlagList, StoreMode
@@ -274,6 +275,56 @@ class Search(Command):
     returns: frozenset[SearchReturn] | None = None
     modseq: bool = False
     partial: PartialRange | None = None
+
+
+class SortKey(Enum):
+    """What SORT orders by (RFC 5256 §3, RFC 5957 §3); the value is the name on the wire."""
+
+    ARRIVAL = b"ARRIVAL"
+    CC = b"CC"
+    DATE = b"DATE"
+    FROM = b"FROM"
+    SIZE = b"SIZE"
+    SUBJECT = b"SUBJECT"
+    TO = b"TO"
+    DISPLAY_FROM = b"DISPLAYFROM"
+    DISPLAY_TO = b"DISPLAYTO"
+
+
+@dataclass(frozen=True, slots=True)
+class SortOrder:
+    """One criterion of SORT."""
+
+    key: SortKey
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sort(Command):
+    """SORT and UID SORT (RFC 5256 §3); `returns`, `modseq` and `partial` as in `Search` (RFC 5267 §3.1, RFC 7162 §3.1.6)."""
+
+    uid: bool
+    key: SearchKey
+    orders: tuple[SortOrder, ...]
+    returns: frozenset[SearchReturn] | None = None
+    modseq: bool = False
+    partial: PartialRange | None = None
+
+
+class ThreadAlgorithm(Enum):
+    """How THREAD joins messages (RFC 5256 §3); the value is the name on the wire."""
+
+    ORDEREDSUBJECT = b"ORDEREDSUBJECT"
+    REFERENCES = b"REFERENCES"
+
+
+@dataclass(frozen=True, slots=True)
+class Thread(Command):
+    """THREAD and UID THREAD (RFC 5256 §3)."""
+
+    uid: bool
+    key: SearchKey
+    algorithm: ThreadAlgorithm
 
 
 @dataclass(frozen=True, slots=True)

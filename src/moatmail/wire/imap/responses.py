@@ -17,7 +17,7 @@ from typing import Final
 
 from moatmail.core.imap_string import astring, literal, nstring, quoted, string
 from moatmail.wire.imap import flags as flag_bits
-from moatmail.wire.imap.events import Search
+from moatmail.wire.imap.events import Search, Sort
 from moatmail.wire.imap.mailbox_name import DELIMITER, write_name
 from moatmail.wire.imap.search import SearchReturn
 from moatmail.wire.imap.sequence import compact
@@ -153,14 +153,17 @@ def identity(pairs: Iterable[tuple[bytes, bytes | None]]) -> bytes:
 # ---- SEARCH (RFC 3501 §7.2.5, RFC 4731 §3.1) ----
 
 
-def search(numbers: Iterable[int], modseq: int | None = None) -> bytes:
-    """Write SEARCH; `modseq`: the highest of the found, if a MODSEQ key was used and something found (RFC 7162 §3.1.5)."""
-    line = " ".join(("SEARCH", *map(str, numbers))).encode("ascii")
+def search(numbers: Iterable[int], modseq: int | None = None, *, response: str = "SEARCH") -> bytes:
+    """Write SEARCH or SORT; `modseq`: the highest of the found, if a MODSEQ key was used and something found (RFC 7162 §3.1.5)."""
+    line = " ".join((response, *map(str, numbers))).encode("ascii")
     return line if modseq is None else line + b" (MODSEQ %d)" % modseq
 
 
-def extended_search(command: Search, numbers: Sequence[int], modseq: int | None = None) -> bytes:
-    """Write ESEARCH; `numbers` rising; MIN, MAX and ALL are left out when nothing was found (RFC 4731 §3.1), PARTIAL says NIL (RFC 9394 §3.1)."""
+def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int | None = None) -> bytes:
+    """Write ESEARCH; `numbers` in the order of the result; MIN, MAX and ALL are left out when nothing was found (RFC 4731 §3.1).
+
+    An empty PARTIAL is NIL (RFC 9394 §3.1).
+    """
     returns = command.returns or frozenset((SearchReturn.ALL,))
     words = [b"ESEARCH (TAG %b)" % quoted(command.tag)]
     if command.uid:
@@ -179,6 +182,12 @@ def extended_search(command: Search, numbers: Sequence[int], modseq: int | None 
     if modseq is not None and numbers:
         words.append(b"MODSEQ %d" % modseq)
     return b" ".join(words)
+
+
+def thread(pieces: Iterable[str]) -> bytes:
+    """Write THREAD of numbers and parentheses in their order, a blank between what would run together (RFC 5256 §4)."""
+    text = "".join(pieces)
+    return b"THREAD " + text.encode("ascii") if text else b"THREAD"
 
 
 # ---- FETCH (RFC 3501 §7.4.2): items ----

@@ -84,7 +84,7 @@ class SearchParser:
         self.modseq = False
         self.partial: PartialRange | None = None
 
-    def returns(self) -> frozenset[SearchReturn] | None:
+    def returns(self, following: bytes = b"a search key") -> frozenset[SearchReturn] | None:
         """Take ``RETURN (...)`` and the space behind it; an empty list means ALL (RFC 4731 §3.1)."""
         cursor = self._cursor
         if cursor.text[cursor.position : cursor.position + 8].upper() != b"RETURN (":
@@ -100,7 +100,7 @@ class SearchParser:
             options.add(option)
             if not cursor.at(b")"):
                 cursor.space(b"a result option")
-        cursor.space(b"a search key")
+        cursor.space(following)
         if {SearchReturn.PARTIAL, SearchReturn.ALL} <= options:
             fail(b"PARTIAL and ALL exclude each other")  # RFC 9394 §3.1
         return frozenset(options or (SearchReturn.ALL,))
@@ -114,15 +114,18 @@ class SearchParser:
     def charset(self) -> None:
         """Take ``CHARSET name`` and the space behind it."""
         cursor = self._cursor
-        if cursor.text[cursor.position : cursor.position + 8].upper() != b"CHARSET ":
-            return
-        cursor.position += 8
-        codec = CHARSETS.get(cursor.astring(b"a charset").upper())
+        if cursor.text[cursor.position : cursor.position + 8].upper() == b"CHARSET ":
+            cursor.position += 8
+            self.charset_name()
+
+    def charset_name(self) -> None:
+        """Take the name of a charset and the space behind it: SORT and THREAD have it without a word before (RFC 5256 §3)."""
+        codec = CHARSETS.get(self._cursor.astring(b"a charset").upper())
         if codec is None:
             # RFC 3501 §6.4.4: the code lists what we do understand.
             raise CommandRefusedError(b"this charset is not supported", b"BADCHARSET (US-ASCII UTF-8)")
         self._charset = codec
-        cursor.space(b"a search key")
+        self._cursor.space(b"a search key")
 
     def program(self) -> SearchKey:
         """Take all keys to the end of the command."""

@@ -215,6 +215,34 @@ def test_search_takes_literals_and_result_options() -> None:
     assert read(b"SEARCH RETURN () ALL") == e.Search(T, False, ALL, frozenset((s.SearchReturn.ALL,)))
 
 
+SORT = {
+    "one criterion": (b"SORT (SUBJECT) UTF-8 ALL", e.Sort(T, False, ALL, (e.SortOrder(e.SortKey.SUBJECT),))),
+    "several, one twice": (
+        b"uid sort (reverse date DISPLAYTO date) us-ascii seen",
+        e.Sort(T, True, s.HasFlag(SEEN), (e.SortOrder(e.SortKey.DATE, reverse=True), e.SortOrder(e.SortKey.DISPLAY_TO))),
+    ),
+    "result options": (
+        b'SORT RETURN (COUNT PARTIAL 1:9) (CC) "UTF-8" MODSEQ 4',
+        e.Sort(
+            T,
+            False,
+            s.ModSeq(4),
+            (e.SortOrder(e.SortKey.CC),),
+            frozenset((s.SearchReturn.COUNT, s.SearchReturn.PARTIAL)),
+            modseq=True,
+            partial=PartialRange(1, 9),
+        ),
+    ),
+    "THREAD": (b"UID THREAD references UTF-8 ALL", e.Thread(T, True, ALL, e.ThreadAlgorithm.REFERENCES)),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), SORT.values(), ids=SORT.keys())
+def test_sort_and_thread_are_read(text: bytes, wanted: e.Command) -> None:
+    """RFC 5256 §5: the charset has no word before it."""
+    assert read(text) == wanted
+
+
 @pytest.mark.parametrize(("text", "wanted"), STORE.values(), ids=STORE.keys())
 def test_store_is_read(text: bytes, wanted: e.Store) -> None:
     """STORE in all its forms."""
@@ -287,6 +315,10 @@ BAD = {
     "PARTIAL to the star": (b"SEARCH RETURN (PARTIAL 1:*) ALL", b"a place"),
     "PARTIAL of two signs": (b"SEARCH RETURN (PARTIAL -1:5) ALL", b"between places"),
     "PARTIAL from nothing": (b"SEARCH RETURN (PARTIAL 0:5) ALL", b"a place must not be 0"),
+    "no sort criterion": (b"SORT () UTF-8 ALL", b"a sort criterion"),
+    "an unknown sort criterion": (b"SORT (COLOUR) UTF-8 ALL", b"unknown sort criterion"),
+    "SORT without a charset": (b"SORT (DATE) UTF-8", b"a space and a search key"),
+    "an unknown algorithm": (b"THREAD REFS UTF-8 ALL", b"unknown threading algorithm"),
     "a FETCH modifier twice": (b"UID FETCH 1 FLAGS (PARTIAL 1:2 PARTIAL 1:2)", b"given twice"),
     "an interval of nothing": (b"SEARCH OLDER 0", b"the interval must not be 0"),
     "an interval over 32 bits": (b"SEARCH YOUNGER 4294967296", b"the interval is too large"),
@@ -326,6 +358,7 @@ REFUSED = {
     "nothing before the delimiter": (b"CREATE /", b"CANNOT"),
     "a mailbox name too long": (b"CREATE " + b"x" * (limits.MAILBOX_NAME + 1), b"CANNOT"),
     "an unknown charset": (b"SEARCH CHARSET KOI8-R ALL", b"BADCHARSET (US-ASCII UTF-8)"),
+    "an unknown charset of SORT": (b"SORT (DATE) KOI8-R ALL", b"BADCHARSET (US-ASCII UTF-8)"),
     "a name too long to subscribe to": (b"SUBSCRIBE " + b"x" * 1025, b"CANNOT"),
     "a keyword too long": (b"STORE 1 FLAGS " + b"k" * (limits.KEYWORD + 1), b"LIMIT"),
     "too many keywords": (b"STORE 1 FLAGS (%b)" % b" ".join(b"k%d" % i for i in range(limits.KEYWORDS + 1)), b"LIMIT"),

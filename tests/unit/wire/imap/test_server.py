@@ -46,7 +46,7 @@ def test_what_is_announced_after_login() -> None:
     """Each name was earned by tests of its own; APPENDLIMIT tells the door's limit (RFC 7889 §3)."""
     assert b" ".join(Profile(b"mx.example.test", tls_active=True, append_limit=1000).capabilities(State.AUTHENTICATED)) == (
         b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE NAMESPACE UIDPLUS MOVE IDLE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH CONDSTORE "
-        b"STATUS=SIZE WITHIN SEARCHRES PARTIAL MULTIAPPEND APPENDLIMIT=1000"
+        b"STATUS=SIZE WITHIN SEARCHRES PARTIAL SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES MULTIAPPEND APPENDLIMIT=1000"
     )
 
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SORT, THREAD and their UID forms: what a search finds, in another order.
+
+Obeys RFC 5256 §3 and §4, RFC 5267 §3 (ESORT), RFC 5957 (DISPLAYFROM, DISPLAYTO), RFC 7162 §3.1.6 (MODSEQ).
+Must never know how messages are compared or joined: `mailbox/sorting` and `mailbox/threads` do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from moatmail.core.limits import mailbox as limits
+from moatmail.endpoints.imap.conversation import Conversation, RefusedError
+from moatmail.endpoints.imap.search import Found, answer, find, saving
+from moatmail.mailbox.sorting import Order, SortBy, Subject, casemap, each, in_slices, sort
+from moatmail.mailbox.threads import Interned, Member, Steps, Tree, by_references, by_subject, walk
+from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.events import SortKey, ThreadAlgorithm
+
+_BY: Final = {
+    SortKey.ARRIVAL: SortBy.ARRIVAL,
+    SortKey.CC: SortBy.CC,
+    SortKey.DATE: SortBy.DATE,
+    SortKey.FROM: SortBy.FROM,
+    SortKey.SIZE: SortBy.SIZE,
+    SortKey.SUBJECT: SortBy.SUBJECT,
+    SortKey.TO: SortBy.TO,
+    SortKey.DISPLAY_FROM: SortBy.DISPLAY_FROM,
+    SortKey.DISPLAY_TO: SortBy.DISPLAY_TO,
+}
+
+
+async def on_sort(conversation: Conversation, command: events.Sort) -> None:
+    """Answer SORT and UID SORT."""
+    with saving(conversation.box, command):
+        found = await find(conversation, command)
+        if found is None:
+            return
+        program = [Order(_BY[order.key], order.reverse) for order in command.orders]
+        places = await sort(program, found.snapshot.uids, found.places, found.reader, found.slices)
+        answer(conversation, command, found, places)
+    conversation.done(command, b"sorted")
+
+
+async def on_thread(conversation: Conversation, command: events.Thread) -> None:
+    """Answer THREAD and UID THREAD."""
+    found = await find(conversation, command)
+    if found is None:
+        return
+    try:
+        trees = await _thread(found, command.algorithm)
+    except OverflowError:
+        raise RefusedError(b"these messages have too many references", b"LIMIT") from None
+    conversation.untagged(responses.thread(await _written(found, trees, uid=command.uid)))
+    conversation.done(command, b"threaded")
+
+
+async def _thread(found: Found, algorithm: ThreadAlgorithm) -> list[Tree]:
+    members: list[Member] = []
+    dates: list[float] = []
+    number_of = Interned()
+    make = _member_by_references if algorithm is ThreadAlgorithm.REFERENCES else _member_by_subject
+    async for subject in each(found.snapshot.uids, found.places, found.reader, found.slices, summaries=True):
+        members.append(make(subject, number_of))
+        dates.append(subject.sent_at)
+    order = await in_slices(list(range(len(members))), dates.__getitem__, found.slices)
+    if algorithm is ThreadAlgorithm.REFERENCES:
+        return await _run(by_references(members, order), found)
+    return await _run(by_subject([members[index] for index in order]), found)
+
+
+def _member_by_subject(subject: Subject, _number_of: Interned) -> Member:
+    summary = subject.summary
+    return Member(subject.place, casemap(summary.base_subject) if summary is not None else "", is_reply=False)
+
+
+def _member_by_references(subject: Subject, number_of: Interned) -> Member:
+    summary = subject.summary
+    if summary is None:
+        return Member(subject.place, "", is_reply=False)
+    return Member(
+        subject.place,
+        casemap(summary.base_subject),
+        summary.is_reply,
+        number_of(summary.message_id) if summary.message_id else -1,
+        tuple(map(number_of, summary.references)),
+    )
+
+
+async def _run(steps: Steps, found: Found) -> list[Tree]:
+    """Run steps, letting others have their turn between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            trees: list[Tree] = end.value
+            return trees
+        await found.slices.pause()
+
+
+async def _written(found: Found, trees: list[Tree], *, uid: bool) -> list[str]:
+    """Give the text of the response in pieces."""
+    pieces: list[str] = []
+    after_number = False
+    for count, item in enumerate(walk(trees)):
+        is_number = not isinstance(item, str)
+        # RFC 5256 §4: a blank between numbers, and between a number and the lists of those that answer it.
+        if after_number and item != ")":
+            pieces.append(" ")
+        pieces.append(str(found.numbers((item,), uid=uid)[0]) if isinstance(item, int) else item)
+        after_number = is_number
+        if count % limits.SORT_SLICE == 0:
+            await found.slices.pause()
+    return pieces
