@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from moatmail.core.errors import AlreadyExistsError, ConflictError, MoatmailError, NotFoundError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, MoatmailError, NotFoundError, SealBrokenError
 from moatmail.core.ports.sealer import Purpose
 from moatmail.store import operations as o
 from moatmail.store import queries as q
@@ -146,13 +146,85 @@ async def test_equal_observations_of_a_day_are_counted_until_their_report_is_sen
     await store.write(o.RecordDecision(last := decision(NOW + 86400, observed=(one,))))
     await eventually(lambda: store.read(q.GetDecision(id=last.id)))
     assert await store.read(q.ListObserved(DAY)) == ((one.domain, one.row, 2), (other.domain, other.row, 1))
-    await store.write(o.ForgetObserved(DAY))
+    await store.write(o.ForgetObserved(DAY, "another.test"))
+    await store.write(o.RecordDecision(marker := decision(NOW + 2 * 86400)))
+    await eventually(lambda: store.read(q.GetDecision(id=marker.id)))
+    assert len(await store.read(q.ListObserved(DAY))) == 2
+    await store.write(o.ForgetObserved(DAY, one.domain))
 
     async def gone() -> bool:
         return not await store.read(q.ListObserved(DAY))
 
     await eventually(gone)
     assert len(await store.read(q.ListObserved(DAY + 1))) == 1
+
+
+async def test_an_operation_that_is_sent_again_keeps_one_decision_and_counts_its_observations_once(store: Store) -> None:
+    alice = await house(store)
+    one = o.Observed("bank.test", "{}")
+    accept = arrival(alice.account)
+    taken = o.Accept(accept.contents, accept.deliveries, (), decision(observed=(one, one)))
+    refused = o.RecordDecision(decision(observed=(one,)))
+    for operation in (taken, refused) * 2:
+        await store.write(operation)
+    await store.write(o.RecordDecision(last := decision(NOW + 1)))
+    await eventually(lambda: store.read(q.GetDecision(id=last.id)))
+    assert len(await store.read(q.ListDecisions())) == 3
+    assert await store.read(q.ListObserved(DAY)) == ((one.domain, one.row, 3),)
+
+
+async def test_observations_come_in_pages_that_lose_and_repeat_nothing(store: Store) -> None:
+    seen = tuple(o.Observed(f"bank{number % 3}.test", f'{{"n":{number:04}}}') for number in range(30))
+    await store.write(o.RecordDecision(last := decision(observed=seen)))
+    await eventually(lambda: store.read(q.GetDecision(id=last.id)))
+    found: list[tuple[str, str, int]] = []
+    after = ("", "")
+    while page := await store.read(q.ListObserved(DAY, after, 7)):
+        assert len(page) <= 7
+        found += page
+        after = page[-1][:2]
+    assert found == sorted((one.domain, one.row, 1) for one in seen)
+    assert found == list(await store.read(q.ListObserved(DAY)))
+
+
+async def test_evidence_whose_key_is_lost_is_empty_and_foreign_evidence_is_refused(store: Store) -> None:
+    private = decision()
+    lost = msgspec.structs.replace(decision(), key=o.EvidenceKey(new_id(), b"cover of another queue"))
+    await store.write(o.RecordDecision(private))
+    await store.write(o.RecordDecision(lost))
+    assert await eventually(lambda: store.read(q.GetDecision(id=private.id)))
+    with pytest.raises(SealBrokenError):
+        await store.read(q.GetDecision(id=lost.id))
+    row = next(row for row in await store.read(q.ListDecisions()) if row.id == lost.id)
+    assert row.facts == lost.facts
+
+
+# ---------------------------------------------------------------- the journal
+
+
+async def told(store: Store) -> list[str]:
+    return [row.what for row in await store.read(q.ListJournal())]
+
+
+async def test_who_reads_evidence_is_told_each_time_and_who_looks_at_lists_is_not(store: Store) -> None:
+    await store.write(o.RecordDecision(one := decision(code="aaaaaaaa")))
+    await eventually(lambda: store.read(q.ListDecisions()))
+    assert await told(store) == []
+    for _ in range(2):
+        await store.read(q.GetDecision(code="aaaaaaaa"))
+    await store.read(q.GetDecision(code="bbbbbbbb"))
+    assert await told(store) == [f"read the evidence of decision aaaaaaaa ({one.id.hex()})"] * 2
+
+
+async def test_keys_that_sign_are_told_of_when_they_leave_and_not_at_every_repetition(store: Store) -> None:
+    await store.write(change(o.AddDomain("example.test", None, (key("a"), key("b"), key("c", "published")))))
+    for domain in ("example.test", "example.test", "stranger.test"):
+        await store.read(q.GetSigningKeys(domain))
+    await store.read(q.ListSigningKeys("example.test"))
+    assert await told(store) == ["took the signing keys of example.test: a, b"]
+    await store.write(change(o.SetSigningKey("example.test", "c", "active")))
+    await store.read(q.GetSigningKeys("example.test"))
+    assert len(await told(store)) == 2
 
 
 # ---------------------------------------------------------------- reports
@@ -189,6 +261,10 @@ async def test_a_report_of_ours_is_queued_once(store: Store) -> None:
         one = content()
         await store.write(o.Accept((one,), (), (o.NewSpool(new_id(), one.id, b"key", b"envelope", NOW, (NOW,), "generated"),), sent=sent))
     assert (await store.read(q.CountQueue())).entries == 1
+    await store.write(o.EraseDecisions((DAY + 1) * 86400.0))
+    one = content()
+    await store.write(o.Accept((one,), (), (o.NewSpool(new_id(), one.id, b"key", b"envelope", NOW, (NOW,), "generated"),), sent=sent))
+    assert (await store.read(q.CountQueue())).entries == 2
 
 
 async def test_signatures_stay_with_an_entry_that_is_tried_again(store: Store) -> None:

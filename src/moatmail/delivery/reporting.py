@@ -8,14 +8,14 @@ Must never know sockets, or how a report is signed and sent: it ends in the queu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Notify, Recipient
 from moatmail.core.events import Event
-from moatmail.core.limits.delivery import REPORT_DAYS_BACK, REPORT_DOMAINS_AT_ONCE
+from moatmail.core.limits.delivery import REPORT_DAYS_BACK, REPORT_DOMAINS_AT_ONCE, REPORT_ROWS_MAX, REPORT_RUN_SECONDS
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.ports.resolver import DNSError, Lookups
@@ -50,32 +50,55 @@ class Ports:
 async def send_reports(ports: Ports) -> int:
     """Put the reports of the days that are over into the queue, each once; gives how many. Raises StoreUnavailableError.
 
-    May run at any time and as often as one likes: what was sent is known by day, policy domain and receiver, in the transaction that queued it.
+    May run at any time and as often as one likes: what was sent is known by day, policy domain and receiver, in the transaction that queued it. What
+    there was no time for, or no answer of the DNS, waits for the next run.
     """
     today = int(ports.clock.now()) // DAY
     if not ports.settings().reports.send:
         return 0
-    return sum([await _report_day(ports, day, last=day == today - REPORT_DAYS_BACK) for day in range(today - REPORT_DAYS_BACK, today)])
+    until = ports.clock.monotonic() + REPORT_RUN_SECONDS
+    return sum([await _report_day(ports, day, until) for day in range(today - REPORT_DAYS_BACK, today)])
 
 
-async def _report_day(ports: Ports, day: int, *, last: bool) -> int:
-    """Report one day; what could not be found out is left for the next run, until the `last` one forgets it."""
-    rows: dict[str, Rows] = {}
-    for domain, row, count in await ports.store.read(ListObserved(day)):
-        rows.setdefault(domain, []).append((row, count))
-    if not rows:
-        return 0
-    ours = frozenset(one.name for one in await ports.store.read(ListDomains()))
-    limit = asyncio.Semaphore(REPORT_DOMAINS_AT_ONCE)
+async def _report_day(ports: Ports, day: int, until: float) -> int:
+    """Report one day, some domains side by side; what is done with is forgotten domain by domain."""
+    ours: frozenset[str] | None = None
+    total = 0
+    async for some in _batches(_observed(ports.store, day)):
+        if ports.clock.monotonic() > until:
+            break
+        # A day without observations costs one question an hour, and no more.
+        ours = ours if ours is not None else frozenset(one.name for one in await ports.store.read(ListDomains()))
+        work = _Day(ports, day, ours)
+        total += sum(await asyncio.gather(*(_finish_domain(work, domain, rows) for domain, rows in some)))
+    return total
 
-    async def report(domain: str) -> int | None:
-        async with limit:
-            return await _report_domain(_Day(ports, day, ours), domain, rows[domain])
 
-    sent = await asyncio.gather(*(report(domain) for domain in rows))
-    if last or None not in sent:
-        await ports.store.write(ForgetObserved(day))
-    return sum(one or 0 for one in sent)
+async def _observed(store: Store, day: int) -> AsyncIterator[tuple[str, Rows]]:
+    """Give the observations of a day domain by domain; of one that has too many the rest is left out."""
+    domain, rows, after = "", Rows(), ("", "")
+    while page := await store.read(ListObserved(day, after)):
+        for name, row, count in page:
+            if name != domain and rows:
+                yield domain, rows
+                rows = Rows()
+            domain = name
+            if len(rows) < REPORT_ROWS_MAX:
+                rows.append((row, count))
+        after = page[-1][:2]
+    if rows:
+        yield domain, rows
+
+
+async def _batches(domains: AsyncIterator[tuple[str, Rows]]) -> AsyncIterator[list[tuple[str, Rows]]]:
+    some: list[tuple[str, Rows]] = []
+    async for one in domains:
+        some.append(one)
+        if len(some) == REPORT_DOMAINS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +108,14 @@ class _Day:
     ports: Ports
     day: int
     ours: frozenset[str]
+
+
+async def _finish_domain(work: _Day, domain: str, rows: Rows) -> int:
+    """Report one policy domain and forget what was observed of it; gives how many reports."""
+    sent = await _report_domain(work, domain, rows)
+    if sent is not None:
+        await work.ports.store.write(ForgetObserved(work.day, domain))
+    return sent or 0
 
 
 async def _report_domain(work: _Day, domain: str, rows: Rows) -> int | None:

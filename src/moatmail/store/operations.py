@@ -442,9 +442,10 @@ class EraseDecisions(Operation[None], frozen=True):
 
 
 class ForgetObserved(Operation[None], frozen=True):
-    """Forget the observations of a day (epoch day): its reports are sent."""
+    """Forget the observations of a day (epoch day), of one policy domain or of all: what was to be reported is sent."""
 
     day: int
+    domain: str = ""
 
 
 class TruncateWAL(Operation[None], frozen=True):

@@ -59,7 +59,8 @@ class SoftState:
         self._db.run_many(soft.OBSERVE, [{"day": day, "domain": domain, "row": row, "count": count} for (day, domain, row), count in seen.items()])
 
     def _forget_observed(self, days: Sequence[ForgetObserved]) -> None:
-        self._db.run_many(soft.FORGET_OBSERVED, [{"of_day": one.day} for one in days])
+        self._db.run_many(soft.FORGET_OBSERVED, [{"of_day": one.day} for one in days if not one.domain])
+        self._db.run_many(soft.FORGET_OBSERVED_OF, [{"of_day": one.day, "of_domain": one.domain} for one in days if one.domain])
 
     def _erase(self, asked: Sequence[EraseDecisions]) -> None:
         before = max(one.before for one in asked)

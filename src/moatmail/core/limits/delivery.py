@@ -43,4 +43,10 @@ REPORT_DAYS_BACK: Final = 3
 """Days after which a DMARC report that could not be sent, because the DNS did not answer, is given up (RFC 9990 §3.5 leaves it to the sender)."""
 
 REPORT_DOMAINS_AT_ONCE: Final = 8
-"""Policy domains whose reports are made side by side."""
+"""Policy domains whose reports are made side by side: each waits for the DNS."""
+
+REPORT_ROWS_MAX: Final = 10_000
+"""Different observations of one policy domain and day that are looked at; a stranger can make as many as he sends mail, a report holds fewer."""
+
+REPORT_RUN_SECONDS: Final = 1800.0
+"""How long one run begins new reports: name servers that keep silent must not keep others' reports for days."""

@@ -28,6 +28,7 @@ FORGET_DECISIONS = statement(delete(DECISION).where(_d.at < given("before")))
 # A key serves some hours; kept for as long as anything that may have been sealed under it.
 FORGET_EVIDENCE_KEYS = statement(delete(EVIDENCE_KEY).where(EVIDENCE_KEY.c.at < given("before")))
 FORGET_OBSERVED = statement(delete(OBSERVED).where(_o.day == given("of_day")))
+FORGET_OBSERVED_OF = statement(delete(OBSERVED).where(_o.day == given("of_day"), _o.domain == given("of_domain")))
 FORGET_OBSERVED_BEFORE = statement(delete(OBSERVED).where(_o.day < given("before_day")))
 COUNT_DECISIONS = statement(select(func.count()).select_from(DECISION))
 
