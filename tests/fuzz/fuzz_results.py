@@ -31,6 +31,8 @@ SEEDS = (
     b"Authentication-Results: =?utf-8?q?mx.moat.example=3B_dkim=3Dpass?=\r\n",
     b"Authentication-Results: mx.other.example (mx.moat.example); dkim=fail header.d=a.example\r\n",
     b"ARC-Authentication-Results: i=1; mx.moat.example; arc=pass\r\n",
+    b"[IPv6:2001:db8::1%eth0]",
+    b"[192.0.2.1]",
     "\x01Authentication-Results: mx.mo\u00adat.example; x\r\n".encode(),
     b"Subject: x\r\n Authentication-Results: mx.moat.example; x\r\nFrom: a@b.example\r\n",
 )
