@@ -137,7 +137,7 @@ def _accepted(transaction: Transaction, verdict: Verdict, told: str, queue_id: s
     sender = str(envelope.reverse_path) if envelope.reverse_path else "<>"
     recipients = ", ".join(str(one.address) for one in envelope.recipients[:5])
     plain = "the author is logged in" if transaction.session.identity else "the recipient is ours and nothing speaks against it"
-    because = ", ".join(verdict.reasons) or plain
+    because = (", ".join(verdict.reasons) or plain) + _unchecked(transaction)
     return Event.of(
         "message.accepted",
         f"accepted from {sender} for {recipients} ({told}) because {because}",
@@ -146,6 +146,12 @@ def _accepted(transaction: Transaction, verdict: Verdict, told: str, queue_id: s
         door=transaction.session.door,
         score=verdict.score,
     )
+
+
+def _unchecked(transaction: Transaction) -> str:
+    """Tell which checks could not be made, so that a name service that is down is seen in the log and not in the Junk of many."""
+    stages = dict.fromkeys(finding.stage for finding in transaction.findings if finding.temporary)
+    return f"; could not be checked now: {', '.join(stages)}" if stages else ""
 
 
 def _refused(ports: Ports, transaction: Transaction, error: MoatmailError | OSError, reply: Reply) -> Reply:

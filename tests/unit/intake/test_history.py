@@ -14,9 +14,12 @@ from typing import TypeVar
 
 import pytest
 
+from moatmail.core.ports.resolver import Answer, DNSError
 from moatmail.core.settings.mail import Policy
 from moatmail.intake.history import History
 from moatmail.mailauth.reports.observed import decode
+from moatmail.net.questions import Questions
+from moatmail.net.resolver_cache import CachingResolver
 from moatmail.policy.decision import code_of
 from moatmail.policy.decision import decode as decode_evidence
 from moatmail.store.queries import GetDecision, ListDecisions, ListObserved
@@ -152,3 +155,22 @@ async def test_the_key_of_evidence_is_changed_by_the_hour(house: Indoors, monkey
     assert await history._current() is first
     now = 3600.0
     assert (await history._current()).id != first.id
+
+
+async def test_what_could_not_be_checked_is_told_in_the_log_and_above_the_message(tmp_path: Path) -> None:
+    async with indoors(tmp_path) as house:
+        house.ports = replace(house.ports, resolver=CachingResolver(Away(), house.clock))
+        await house.open_door("mx")
+        code, _ = await send(house)
+        assert code == 250
+        (kept,) = await house.messages_of("ann@example.test")
+        assert b"dmarc=temperror" in kept.partition(b"\r\nReceived:")[0]
+        (event,) = house.ear.named("message.accepted")
+        assert event.text.endswith("; could not be checked now: iprev, spf, dmarc")
+
+
+class Away(Questions):
+    """A name service that never answers."""
+
+    async def ask(self, kind: str, name: str) -> Answer:
+        raise DNSError(f"{kind} {name}: no answer")
