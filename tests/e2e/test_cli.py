@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -18,7 +19,10 @@ from typing import Any
 import click
 import pytest
 
+from moatmail.app.access import open_desk
 from moatmail.app.cli.main import root, run
+from moatmail.core.settings.load import load_start
+from moatmail.store.operations import AddDomain
 from tests.e2e.trial import Trial, free_base
 
 
@@ -57,6 +61,7 @@ def program(*arguments: str, folder: Path | None = None, user: int | None = None
 
 def test_the_commands_are_those_that_were_promised() -> None:
     promised = {f"{group} {verb}" for group in ("domain", "account", "alias") for verb in ("add", "list", "show", "remove")}
+    promised |= {"domain dns", "dkim list", "dkim new", "dkim use", "dkim retire", "dkim remove"}
     promised |= {"account password", "settings show", "settings set", "check-config", "try", "serve", "demo crash"}
     assert promised <= set(ALL)
 
@@ -118,7 +123,7 @@ def test_a_domain_from_its_first_to_its_last_day(folder: str) -> None:
     def do(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return moatmail(*arguments, "--dir", folder, stdin=stdin)
 
-    assert answer(do("domain", "add", "Bücher.Test", "--json")) == {"added": "xn--bcher-kva.test"}
+    assert answer(do("domain", "add", "Bücher.Test", "--json"))["added"] == "xn--bcher-kva.test"
     assert refusal(do("domain", "add", "bücher.test"), 1) == "the domain xn--bcher-kva.test exists already"
     shown = {"domain": "xn--bcher-kva.test", "accounts": 0, "aliases": 0, "catch_all": None}
     assert answer(do("domain", "show", "bücher.test", "--json")) == shown
@@ -159,6 +164,80 @@ def test_a_domain_from_its_first_to_its_last_day(folder: str) -> None:
     assert refusal(do("account", "remove", "ann@bücher.test", "--yes"), 1) == "there is no account ann@xn--bcher-kva.test here"
     assert answer(do("domain", "remove", "bücher.test", "--json")) == {"removed": "bücher.test"}
     assert refusal(do("domain", "show", "bücher.test"), 1) == "no domain xn--bcher-kva.test here; `moatmail domain list` shows what there is"
+
+
+def test_signing_keys_from_their_first_to_their_last_day(folder: str) -> None:
+    def do(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return moatmail(*arguments, "--dir", folder)
+
+    first = answer(do("dkim", "list", "example.test", "--json"))
+    assert [(row["algorithm"], row["state"], row["next"]) for row in first] == [("ed25519-sha256", "active", "new"), ("rsa-sha256", "active", "new")]
+    old = [row["selector"] for row in first]
+
+    added = do("domain", "add", "new.test")
+    assert (added.returncode, added.stderr) == (0, "")
+    head, *zone = added.stdout.splitlines()
+    assert head == "added new.test"
+    assert zone[0].startswith("; its DNS needs these records; `moatmail domain dns new.test` prints them again")
+    assert zone[1:] == do("domain", "dns", "new.test").stdout.splitlines()
+    records = answer(do("domain", "dns", "new.test", "--json"))
+    assert records["domain"] == "new.test"
+    assert [one["purpose"] for one in records["dns"]] == ["mx", "spf", "dkim", "dkim", "dmarc"]
+    assert [line for line in zone if not line.startswith(";")] == [one["line"] for one in records["dns"]]
+
+    made = answer(do("dkim", "new", "example.test", "--json"))
+    assert len(made["made"]) == 2
+    assert [one["name"] for one in made["dns"]] == [f"{selector}._domainkey.example.test" for selector in made["made"]]
+    assert all(one["value"].startswith("v=DKIM1; k=") for one in made["dns"])
+    assert {one["command"] for one in made["next"]} == {f"moatmail dkim use example.test {selector}" for selector in made["made"]}
+    used = answer(do("dkim", "use", "example.test", "--json"))
+    assert used["in_use"] == made["made"]
+    assert {one["command"] for one in used["next"]} == {f"moatmail dkim retire example.test {selector}" for selector in old}
+    assert all(one["from"].endswith("Z") for one in used["next"])
+    early = refusal(do("dkim", "retire", "example.test"), 1)
+    assert early.startswith("too early to retire ")
+    assert early.endswith(" or now with --now if it is no longer safe")
+    retired = do("dkim", "retire", "example.test", "--now")
+    assert retired.stdout.startswith("retired: ")
+    assert "\nleave in the DNS:\n  " in retired.stdout
+    assert all(selector in retired.stdout for selector in old)
+    notes = {one["name"].partition(".")[0]: one["note"] for one in answer(do("domain", "dns", "example.test", "--json"))["dns"]}
+    assert all(notes[selector].startswith("retired: leave it until ") for selector in old)
+    assert all(notes[selector] == "in use" for selector in made["made"])
+    gone = answer(do("dkim", "remove", "example.test", "--now", "--json"))
+    assert gone["removed"] == old
+    assert gone["next"] == []
+    assert [row["selector"] for row in answer(do("dkim", "list", "example.test", "--json"))] == sorted(made["made"])
+    last = next(selector for selector in made["made"] if selector.startswith("rsa"))
+    assert refusal(do("dkim", "retire", "example.test", last, "--now"), 1).startswith(
+        f"{last} is the last RSA key in use of example.test; make and use another"
+    )
+    assert refusal(do("dkim", "use", "example.test", "nonsense"), 1).startswith("example.test has no key nonsense; its keys: ")
+    assert refusal(do("domain", "dns", "nowhere.test"), 1) == "no domain nowhere.test here; `moatmail domain list` shows what there is"
+    assert answer(do("domain", "remove", "new.test", "--json")) == {"removed": "new.test"}
+    assert {row["domain"] for row in answer(do("dkim", "list", "--json"))} == {"example.test"}
+
+
+def test_a_domain_of_an_older_server_gets_its_keys_at_the_next_start(own_server: Trial) -> None:
+    own_server.stop()
+    add_as_before(own_server.folder, "older.test")
+    assert answer(moatmail("dkim", "list", "older.test", "--dir", str(own_server.folder), "--json")) == []
+    own_server.start()
+    rows = answer(moatmail("dkim", "list", "older.test", "--dir", str(own_server.folder), "--json"))
+    assert [(row["algorithm"], row["state"]) for row in rows] == [("ed25519-sha256", "active"), ("rsa-sha256", "active")]
+    assert any("signing keys made for older.test;" in line for line in own_server.log)
+
+
+def add_as_before(folder: Path, domain: str) -> None:
+    """Add a domain as versions without signing keys did."""
+
+    async def add() -> None:
+        async with open_desk(load_start(folder / "moatmail.toml"), "test") as desk:
+            await desk.apply(AddDomain(domain))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("moatmail.app.confine.guard_memory", lambda: None)
+        asyncio.run(add())
 
 
 def test_settings_are_shown_changed_refused_and_given_back(folder: str) -> None:

@@ -205,7 +205,7 @@ def test_the_command_line_says_the_same_with_the_server_running_or_not(own_serve
             own_server.start()
         domain = f"{'on' if running else 'off'}.test"
         steps = [
-            (["domain", "add", domain], 0, f"added {domain}\n", ""),
+            (["domain", "add", domain], 0, None, ""),
             (["domain", "add", domain], 1, "", None),
             (["account", "add", f"ann@{domain}", "--password-stdin"], 0, f"added ann@{domain}\n", ""),
             (["account", "add", f"ann@{domain}", "--password-stdin"], 1, "", None),

@@ -7,6 +7,7 @@ Must never know the command line.
 
 from __future__ import annotations
 
+from moatmail.admin import signing
 from moatmail.admin.change import Desk, read_address, read_domain
 from moatmail.core.errors import NotFoundError
 from moatmail.store.operations import AddDomain, RemoveDomain, SetDomain
@@ -14,9 +15,10 @@ from moatmail.store.queries import DomainRow, ListDomains
 
 
 async def add(desk: Desk, name: str, catch_all: str | None = None) -> str:
-    """Add a domain; gives its A-label form. Raises ConfigError, AlreadyExistsError."""
+    """Add a domain with its first signing keys; gives its A-label form. Raises ConfigError, AlreadyExistsError."""
     domain = read_domain(name)
-    await desk.apply(AddDomain(domain, str(read_address(catch_all)) if catch_all else None))
+    address = str(read_address(catch_all)) if catch_all else None
+    await desk.apply(AddDomain(domain, address, await signing.make(domain, desk.clock.now(), signing.ACTIVE)))
     return domain
 
 

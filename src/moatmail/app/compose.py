@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from moatmail.admin import signing
+from moatmail.admin.change import Desk
 from moatmail.app.access import open_writer
 from moatmail.app.certificate import CertificateFiles
 from moatmail.app.clock import SystemClock
@@ -25,6 +27,7 @@ from moatmail.app.roles import ACCESS, BACK, COMPACT, MX, STORE
 from moatmail.app.schedule import BACK_JOBS, REPORT_JOBS, STORE_JOBS, Schedule
 from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
+from moatmail.core.events import Event
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
@@ -58,15 +61,29 @@ from moatmail.store.operations import ReleaseLeases
 MECHANISMS: Final = (b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN", b"LOGIN")
 """What our users may log in with, best first."""
 
+_NAMED: Final = 5  # domains that one line names
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
 _DECOY_KEY: Final = os.urandom(32)
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 
 
 def make_ready(start: Start, prepare: Callable[[], None]) -> None:
-    """Make keys and databases, or bring their schema up; runs in a child that ends. Raises ConfigError."""
-    open_writer(start, _log(start, STORE)).close()
+    """Make keys and databases, or bring their schema up, and what older versions did not have; runs in a child that ends. Raises ConfigError."""
+    asyncio.run(_complete(start))
     prepare()
+
+
+async def _complete(start: Start) -> None:
+    """Give signing keys to domains that have none."""
+    events = _log(start, STORE)
+    store = LocalStore(open_writer(start, events))
+    try:
+        made = await signing.complete(Desk(store, SystemClock(), "start", "start"))
+    finally:
+        await store.close()
+    if made:
+        names = ", ".join(made[:_NAMED]) + (f" and {len(made) - _NAMED} more" if len(made) > _NAMED else "")
+        events.emit(Event.of("signing.completed", f"signing keys made for {names}; `moatmail domain dns NAME` prints the records due"))
 
 
 def warm() -> None:
@@ -424,6 +441,7 @@ async def _back(start: Start, handed: Handed, events: EventSink) -> Being:
         settings=common.settings,
     )
     work = manager.Manager(ports)
+    common.settings.on_change(work.forget_keys)  # signing keys change with a change of the administrator, as settings do
     woken.append(work)
     reports = reporting.Ports(common.store, resolver, SystemClock(), events, QueueKey(common.store), start.node.hostname, common.settings)
     return await BackRole(common, work, reports).begin()

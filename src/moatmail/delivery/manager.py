@@ -29,7 +29,9 @@ from moatmail.crypto.seal import new_id
 from moatmail.delivery import bounce, local, remote
 from moatmail.delivery.lanes import Lanes
 from moatmail.delivery.outcome import Fate, Outcome
+from moatmail.delivery.signing import Signed, Signer
 from moatmail.directory.recipients import Resolution, resolve
+from moatmail.mailauth.sign import SigningError
 from moatmail.mailqueue import schedule, spool
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
@@ -69,6 +71,11 @@ class Manager:
         self._tasks: set[asyncio.Task[None]] = set()
         self._keys: QueueKeysRow | None = None
         self._lanes = Lanes(lambda: ports.settings().delivery.max_per_destination)
+        self._signer = Signer(ports)
+
+    def forget_keys(self) -> None:
+        """Ask for signing keys again: settings or keys were changed."""
+        self._signer.forget()
 
     def wake(self) -> None:
         """Look at the queue now (a hint from the bus)."""
@@ -131,7 +138,7 @@ class Manager:
         except SealBrokenError as error:
             await self._settle_broken(claimed, error)
             return
-        attempt = _Attempt(self._ports, self._lanes, claimed, opened, keys.public)
+        attempt = _Attempt(self._ports, _Means(self._lanes, self._signer, keys.public), claimed, opened)
         settle = await attempt.run()
         await self._write(settle)
 
@@ -172,17 +179,27 @@ class Manager:
         self._ports.events.emit(Event.of(name, text, alert=alert))
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What all attempts share: the lanes to destinations, who signs, the queue's public half for notices."""
+
+    lanes: Lanes
+    signer: Signer
+    queue_public: bytes
+
+
 class _Attempt:
     """One attempt at one entry: who is due, where each goes, what came of it."""
 
-    def __init__(self, ports: Ports, lanes: Lanes, claimed: ClaimedSpool, opened: spool.Opened, queue_public: bytes) -> None:
+    def __init__(self, ports: Ports, means: _Means, claimed: ClaimedSpool, opened: spool.Opened) -> None:
         self._ports = ports
-        self._lanes = lanes
+        self._means = means
         self._claimed = claimed
+        self._kept = opened.prefix
+        self._signed = Signed(opened.prefix)
         self._envelope = envelope = opened.envelope
         self._content_key = opened.content_key
         self._entry_key = opened.entry_key
-        self._queue_public = queue_public
         self._due = {one.number: envelope.recipients[one.number] for one in claimed.due if one.number < len(envelope.recipients)}
         self._attempts = {one.number: one.attempts for one in claimed.due}
         self._outcomes: dict[int, Outcome] = {}
@@ -196,10 +213,17 @@ class _Attempt:
             self._header = opener.read(0, opener.header_size)
             here, domains = await self._sort()
             self._deliver_here(opener, await self._read_reports(opener, here))
-            await asyncio.gather(*(self._send(opener, domain, numbers) for domain, numbers in domains.items()))
+            if domains and not self._kept:
+                # RFC 6376 §5: once; a later attempt sends the same fields, whatever became of the keys.
+                self._signed = await self._means.signer.sign(self._claimed.kind, self._header, opener)
+            letter = remote.Letter(opener, self._signed.prefix)
+            await asyncio.gather(*(self._send(letter, domain, numbers) for domain, numbers in domains.items()))
         except SealBrokenError as error:
             self._tell("queue.damaged", f"content of queue entry {self._claimed.id.hex()} does not open: {error}", alert=True)
             self._give_all(Outcome(Fate.FAILED, _BROKEN))
+        except SigningError as error:
+            self._tell("signing.failed", f"queue entry {self._claimed.id.hex()} waits: {error}", alert=True)
+            self._give_all(Outcome(Fate.DEFERRED, Reply.of(451, error.status, error.public)))
         except TemporaryError as error:
             self._give_all(Outcome(Fate.DEFERRED, Reply.of(451, error.status, error.public)))
         return self._settle()
@@ -246,10 +270,10 @@ class _Attempt:
             waiting = local.Waiting(opener, self._claimed.content, self._content_key, self._envelope.reverse_path)
             self._deliveries = local.deliveries(waiting, kept, self._ports.clock.now())
 
-    async def _send(self, opener: ContentOpener, domain: str, numbers: list[int]) -> None:
+    async def _send(self, letter: remote.Letter, domain: str, numbers: list[int]) -> None:
         recipients = tuple(self._due[number] for number in numbers)
-        async with self._lanes.enter(self._ports.settings().delivery.smart_host or domain):
-            outcomes = await remote.send(self._ports, domain, self._envelope, recipients, opener)
+        async with self._means.lanes.enter(self._ports.settings().delivery.smart_host or domain):
+            outcomes = await remote.send(self._ports, domain, self._envelope, recipients, letter)
         self._outcomes.update(zip(numbers, outcomes, strict=True))
 
     # ------------------------------------------------------------ what is written
@@ -264,7 +288,14 @@ class _Attempt:
             if ended.fate is Fate.FAILED:
                 failed.append((self._due[number], ended))
         contents, spools = self._bounce(failed, now)
-        return SettleSpool(self._claimed.id, self._ports.owner, tuple(rows), self._deliveries, contents, spools)
+        return SettleSpool(self._claimed.id, self._ports.owner, tuple(rows), self._deliveries, contents, spools, sealed_prefix=self._prefix_to_keep(rows))
+
+    def _prefix_to_keep(self, rows: list[RecipientOutcome]) -> bytes | None:
+        """Give what was signed now, sealed, where somebody still waits for it (some may not have been due today); None: nothing new."""
+        ended = len(rows) == len(self._envelope.recipients) and all(row.state != Fate.DEFERRED.value for row in rows)
+        if not self._signed.prefix or self._kept or ended:
+            return None
+        return spool.seal_prefix(self._entry_key, self._claimed.id, self._signed.prefix)
 
     def _end(self, number: int, outcome: Outcome, now: float) -> tuple[Outcome, float]:
         """Turn a deferral into the next attempt, or into a failure when the time is over."""
@@ -284,7 +315,7 @@ class _Attempt:
             return (), ()
         arrival = bounce.Arrival(self._envelope, self._header, self._claimed.arrived_at)
         notice = bounce.compose(self._ports.hostname, arrival, told, new_id(int(now * 1000)).hex(), now)
-        content, entry = spool.generated(self._queue_public, notice.content, notice.envelope, now)
+        content, entry = spool.generated(self._means.queue_public, notice.content, notice.envelope, now)
         return (content,), (entry,)
 
     def _tell_outcome(self, recipient: Recipient, outcome: Outcome) -> None:
@@ -293,10 +324,13 @@ class _Attempt:
         # Servers elsewhere quote subjects and header fields in their words: those stay sealed with the entry, the log has the codes.
         why = f"{outcome.reply.code} {outcome.reply.status}".rstrip() if outcome.host else str(outcome.reply)
         text = f"{_WORDS[outcome.fate]} from {sender} for {recipient.address}{host} because {why}"
-        self._tell(f"delivery.{outcome.fate.value}", text)
+        if unsigned := ", ".join(self._signed.unsigned):
+            self._tell(f"delivery.{outcome.fate.value}", f"{text} (unsigned: no signing key of {unsigned})", unsigned=unsigned)
+        else:
+            self._tell(f"delivery.{outcome.fate.value}", text)
 
-    def _tell(self, name: str, text: str, *, alert: bool = False) -> None:
-        self._ports.events.emit(Event.of(name, text, alert=alert, id=self._claimed.id.hex()))
+    def _tell(self, name: str, text: str, *, alert: bool = False, **facts: str) -> None:
+        self._ports.events.emit(Event.of(name, text, alert=alert, id=self._claimed.id.hex(), **facts))
 
 
 _WORDS: Final = {Fate.DELIVERED: "delivered", Fate.RELAYED: "sent on", Fate.DEFERRED: "deferred", Fate.FAILED: "failed"}

@@ -74,6 +74,25 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """What is sent: the content, and the fields that go on top of it (signatures), the same in every attempt."""
+
+    content: Reader
+    prefix: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Give the octets of all."""
+        return len(self.prefix) + self.content.size
+
+    def pieces(self) -> Iterator[bytes]:
+        """Give the octets in pieces, opened as they are asked for."""
+        if self.prefix:
+            yield self.prefix
+        yield from self.content.chunks(0, self.content.size)
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """A host to try: name, address, port, and how TLS is used; with `verify` its certificate must bear the name."""
 
@@ -85,10 +104,10 @@ class Hop:
     login: tuple[str, str] | None = None
 
 
-async def send(ports: Ports, domain: str, envelope: Envelope, recipients: Sequence[Recipient], content: Reader) -> tuple[Outcome, ...]:
+async def send(ports: Ports, domain: str, envelope: Envelope, recipients: Sequence[Recipient], letter: Letter) -> tuple[Outcome, ...]:
     """Try to send to `recipients`, all of `domain`; give their outcomes in that order. Raises SealBrokenError for damaged content, nothing else."""
     # Reading large content is work of some 10 ms for each 10 MB: beside the loop, which others share.
-    octets = Octets(content) if content.size <= limits.WHOLE_CONTENT_MAX else await asyncio.to_thread(Octets, content)
+    octets = Octets(letter) if letter.content.size <= limits.WHOLE_CONTENT_MAX else await asyncio.to_thread(Octets, letter)
     attempt = _Attempt(ports, envelope, recipients, octets)
     try:
         hosts = await _hosts(ports, domain)
@@ -135,17 +154,17 @@ async def _addresses(ports: Ports, host: str) -> list[str]:
 
 
 class Octets:
-    """The content of one attempt: opened once when small; whether any octet has its high bit set is found while it is read."""
+    """The octets of one attempt: opened once when small; whether any octet has its high bit set is found while it is read."""
 
-    def __init__(self, content: Reader) -> None:
-        self.size = content.size
-        self._content = content
-        self._whole = b"".join(content.chunks(0, content.size)) if content.size <= limits.WHOLE_CONTENT_MAX else None
+    def __init__(self, letter: Letter) -> None:
+        self.size = letter.size
+        self._letter = letter
+        self._whole = b"".join(letter.pieces()) if letter.content.size <= limits.WHOLE_CONTENT_MAX else None
         self.eight_bit = not all(piece.isascii() for piece in self.pieces())
 
     def pieces(self) -> Iterator[bytes]:
         """Give the octets in pieces."""
-        return iter((self._whole,)) if self._whole is not None else self._content.chunks(0, self.size)
+        return iter((self._whole,)) if self._whole is not None else self._letter.pieces()
 
 
 class _Attempt:

@@ -19,17 +19,19 @@ from moatmail.intake.judged import Judged
 from moatmail.intake.placement import Resolutions
 from moatmail.intake.receive import Answer, judge, settings_of
 from moatmail.intake.takeover import Ports, refused, take_over
+from moatmail.mailauth.dmarc.author import find_author
 from moatmail.mailbox.incoming import Incoming
 from moatmail.message import submitted
 from moatmail.message.addresses import mailboxes
 from moatmail.message.header import Header
 from moatmail.policy import order, pipeline, verdict
 from moatmail.policy.stage import Phase
-from moatmail.store.queries import LookupAddresses
+from moatmail.store.queries import ListSigningKeys, LookupAddresses
 
 _LOGIN_FIRST = Reply.of(530, "5.7.0", "authentication required: log in, then send")
 _NO_MORE = Reply.of(550, "5.7.13", "this account is disabled; ask the administrator")
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
+_ACTIVE = "active"
 
 
 class Submitter:
@@ -81,6 +83,7 @@ class Submitter:
             return await refused(self.ports, Judged(transaction, decided), incoming.id)
         header = incoming.structure.header
         reply = authorize.header_from(identity, _addresses(header, b"from")) or authorize.header_sender(identity, _addresses(header, b"sender"))
+        reply = reply or await self._unlisted(header)
         if reply is not None:
             self._tell(transaction.session, reply)
             return reply
@@ -88,6 +91,14 @@ class Submitter:
         block = submitted.complete(Header(incoming.header), now=transaction.now, local=incoming.id.hex(), domain=self.ports.hostname)
         incoming.put_header(block)
         return await take_over(self.ports, Judged(transaction, decided), resolutions, incoming)
+
+    async def _unlisted(self, header: Header) -> Reply | None:
+        """Give the refusal for authors in whose name nothing can be signed, unless such mail may go unsigned; raises StoreUnavailableError."""
+        if self.ports.settings().signing.unlisted != "refuse":
+            return None
+        domains = find_author(header).domains
+        listed = [any(row.state == _ACTIVE for row in await self.ports.store.read(ListSigningKeys(domain))) for domain in domains]
+        return authorize.signable([domain for domain, has_key in zip(domains, listed, strict=True) if not has_key], named=bool(domains))
 
     def _tell(self, session: Session, reply: Reply) -> None:
         who = session.identity.address if session.identity else session.peer_ip

@@ -30,7 +30,10 @@ async def test_a_message_arrives_as_it_was_with_the_null_envelope_kept_apart(hou
         queue = Queue(house, host.port)
         await queue.put("zoe@faraway.test")
         await queue.work()
-        assert host.messages == [MESSAGE]
+        (arrived,) = host.messages
+        signatures, content = arrived[: -len(MESSAGE)], arrived[-len(MESSAGE) :]
+        assert content == MESSAGE
+        assert [line.partition(b":")[0] for line in signatures.splitlines() if not line.startswith(b" ")] == [b"DKIM-Signature", b"DKIM-Signature"]
         assert "MAIL FROM:<ann@example.test>" in host.commands[1]
         assert await queue.waiting() == 0
         assert await house.messages_of("ann@example.test") == []

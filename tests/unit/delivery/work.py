@@ -7,13 +7,17 @@ import asyncio
 import random
 from dataclasses import replace
 
+import msgspec
+
 from moatmail.core.address import Address
 from moatmail.core.envelope import Envelope, Notify, Recipient
 from moatmail.core.settings.mail import Mail
 from moatmail.delivery.manager import Manager, Ports
 from moatmail.mailqueue import spool
+from moatmail.mailqueue.spool import GENERATED
 from moatmail.net.connector import TCPConnector
 from moatmail.net.resolver_table import TableResolver, Zone
+from moatmail.store.operations import Accept
 from moatmail.store.queries import CountQueue
 from tests.house.indoors import Indoors
 
@@ -34,7 +38,7 @@ TABLE: Zone = {
 class Queue:
     """One house's queue, worked when a test says so."""
 
-    def __init__(self, house: Indoors, port: int, **settings: object) -> None:
+    def __init__(self, house: Indoors, port: int, hostname: str = "mx.example.test", **settings: object) -> None:
         self.house = house
         mail = Mail()
         self.mail = replace(mail, delivery=replace(mail.delivery, port=port, connect_seconds=2.0, **settings))  # type: ignore[arg-type]
@@ -46,16 +50,18 @@ class Queue:
             house.clock,
             random.Random(1),
             house.ear,
-            "mx.example.test",
+            hostname,
             "me",
             lambda: self.mail,
         )
         self.manager = Manager(ports)
 
-    async def put(self, *recipients: str, sender: Address | None = ANN, notify: Notify | None = None, content: bytes = MESSAGE) -> None:
+    async def put(self, *recipients: str, sender: Address | None = ANN, notify: Notify | None = None, content: bytes = MESSAGE, kind: str = GENERATED) -> None:
+        """Put a message into the queue as one that was made here, or that came in another way (`kind`)."""
         rows = tuple(Recipient(Address(*one.split("@")), notify=notify) for one in recipients)
         public = await self.house.ports.queue_key.get()
-        await spool.put(self.house.store, public, content, Envelope(sender, rows), self.house.clock.now())
+        made, entry = spool.generated(public, content, Envelope(sender, rows), self.house.clock.now())
+        await self.house.store.write(Accept((made,), (), (msgspec.structs.replace(entry, kind=kind),)))
 
     async def work(self) -> None:
         """Work until nothing is due."""

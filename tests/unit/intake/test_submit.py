@@ -11,11 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import pytest
 
-from moatmail.admin import accounts
-from moatmail.store.queries import CountQueue
+from moatmail.admin import accounts, domains, signing
+from moatmail.core.errors import StoreUnavailableError
+from moatmail.store.operations import SetSigningKey
+from moatmail.store.queries import CountQueue, ListSigningKeys, Query
 from tests.house.indoors import PASSWORD, Indoors, indoors
 
 T = TypeVar("T")
@@ -196,3 +199,68 @@ async def test_a_sender_field_that_names_somebody_else_is_refused_and_forged_mar
     assert b"authentication-results" not in below
     assert b"x-moatmail" not in below
     assert b"sender: ann+desk" in below
+
+
+# ---------------------------------------------------------------- author domains that cannot be signed for
+
+
+UNLISTED = MESSAGE.replace("From: ann@example.test", "From: ann@unlisted.test")
+
+
+async def refusal_of(house: Indoors, message: str) -> tuple[int, str]:
+    """Give code and text that the end of the content meets; 250 for a message that was taken."""
+    try:
+        await submit(house, lambda client: client.sendmail("ann@example.test", ["bob@example.test"], message))
+    except smtplib.SMTPDataError as refused:
+        text = refused.smtp_error
+        return refused.smtp_code, text if isinstance(text, str) else text.decode()
+    return 250, ""
+
+
+@pytest.fixture
+async def granted(house: Indoors) -> Indoors:
+    """The house in which ann may write as an address of a domain that is not ours."""
+    await accounts.grant(house.desk, "ann@example.test", "ann@unlisted.test")
+    return house
+
+
+async def test_an_author_domain_without_a_signing_key_is_refused_with_what_to_do(granted: Indoors) -> None:
+    code, text = await refusal_of(granted, UNLISTED)
+    assert (code, text.partition(" ")[0]) == (550, "5.7.20")
+    assert "no DKIM signature can be made for the domain unlisted.test in From" in text
+    assert "ask the administrator for a signing key" in text
+    assert await granted.messages_of("bob@example.test") == []
+    assert "unlisted.test" in granted.ear.named("submission.refused")[0].text
+
+
+async def test_it_is_taken_where_the_setting_says_send(granted: Indoors) -> None:
+    granted.settings = replace(granted.settings, signing=replace(granted.settings.signing, unlisted="send"))
+    assert await refusal_of(granted, UNLISTED) == (250, "")
+
+
+async def test_one_author_domain_of_two_without_a_key_is_refused(granted: Indoors) -> None:
+    code, text = await refusal_of(granted, MESSAGE.replace("From: ann@example.test", "From: ann@example.test, ann@unlisted.test\r\nSender: ann@example.test"))
+    assert (code, "the domain unlisted.test in From" in text) == (550, True)
+
+
+async def test_a_key_that_is_only_published_does_not_count(house: Indoors) -> None:
+    await domains.add(house.desk, "young.test")
+    await accounts.grant(house.desk, "ann@example.test", "ann@young.test")
+    message = MESSAGE.replace("From: ann@example.test", "From: ann@young.test")
+    assert await refusal_of(house, message) == (250, "")
+    for row in await signing.listing(house.desk, "young.test"):
+        await house.desk.apply(SetSigningKey("young.test", row.selector, "published"))
+    assert (await refusal_of(house, message))[0] == 550
+
+
+async def test_when_the_table_of_keys_cannot_be_read_the_author_tries_again(house: Indoors) -> None:
+    ask = house.store.read
+
+    async def read(query: Query[object]) -> object:
+        if isinstance(query, ListSigningKeys):
+            raise StoreUnavailableError("away")
+        return await ask(query)
+
+    with patch.object(house.store, "read", read):
+        assert (await refusal_of(house, MESSAGE))[0] == 451
+    assert await refusal_of(house, MESSAGE) == (250, "")

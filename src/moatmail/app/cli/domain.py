@@ -7,10 +7,13 @@ Must never judge: `admin/domains` does.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
-from moatmail.admin import domains
-from moatmail.app.cli.frame import at_desk, example, print_done, print_one, print_rows, where
+from moatmail.admin import dns, domains
+from moatmail.admin.change import Desk
+from moatmail.app.cli.frame import at_desk, example, find_start, print_done, print_one, print_rows, where
 from moatmail.core.errors import ConfigError
 from moatmail.store.queries import DomainRow
 
@@ -25,9 +28,31 @@ def domain() -> None:
 @click.option("--catch-all", metavar="ADDRESS", help="Who gets mail for addresses that do not exist.")
 @where
 def add(name: str, catch_all: str | None, folder: str | None, *, as_json: bool) -> None:
-    """Take responsibility for a domain."""
-    added = at_desk(folder, lambda desk: domains.add(desk, name, catch_all))
-    print_done(f"added {added}", {"added": added}, as_json=as_json)
+    """Take responsibility for a domain: makes its signing keys and tells which DNS records are due."""
+    hostname = find_start(folder).node.hostname
+
+    async def work(desk: Desk) -> tuple[str, tuple[dns.Due, ...]]:
+        added = await domains.add(desk, name, catch_all)
+        return added, await dns.due(desk, added, hostname)
+
+    added, records = at_desk(folder, work)
+    text = f"added {added}\n; its DNS needs these records; `moatmail domain dns {added}` prints them again\n{_zone(records)}"
+    print_done(text, {"added": added, "dns": [one.facts for one in records]}, as_json=as_json)
+
+
+@domain.command("dns", epilog=example("moatmail domain dns example.org\nmoatmail domain dns example.org >> example.org.zone"))
+@click.argument("name")
+@where
+def records(name: str, folder: str | None, *, as_json: bool) -> None:
+    """Print the DNS records that a domain needs, as lines of a zone file."""
+    hostname = find_start(folder).node.hostname
+    found = at_desk(folder, lambda desk: dns.due(desk, name, hostname))
+    print_done(_zone(found), {"domain": found[0].name, "dns": [one.facts for one in found]}, as_json=as_json)
+
+
+def _zone(found: Iterable[dns.Due]) -> str:
+    """Give records as lines of a zone file, what is to be known of one as a comment before it."""
+    return "\n".join(line for one in found for line in ([f"; {one.note}", one.line] if one.note else [one.line]))
 
 
 @domain.command("list", epilog=example("moatmail domain list --json"))

@@ -30,6 +30,7 @@ _PLACES: Final = {
     "domain": "moatmail.app.cli.domain:domain",
     "account": "moatmail.app.cli.account:account",
     "alias": "moatmail.app.cli.alias:alias",
+    "dkim": "moatmail.app.cli.dkim:dkim",
     "report": "moatmail.app.cli.report:report",
     "settings": "moatmail.app.cli.settings:settings",
     "demo": "moatmail.app.cli.demo:demo",
