@@ -69,12 +69,16 @@ def _go_on() -> None:
 class Slices:
     """Lets others have the loop whenever a slice of work is done; `check` is called then, and what it raises ends the search."""
 
-    __slots__ = ("_check", "_clock", "_since")
+    __slots__ = ("_check", "_clock", "_since", "goal", "progress")
 
     def __init__(self, clock: Clock, check: Callable[[], None] = _go_on) -> None:
         self._clock = clock
         self._check = check
         self._since = clock.monotonic()
+        self.progress = 0
+        """Messages looked at so far."""
+        self.goal = 0
+        """Messages to be looked at, 0 while nobody knows."""
 
     async def pause(self) -> None:
         """Go on at once, or after everybody else had a turn."""
@@ -94,9 +98,11 @@ async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slice
     found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
     await slices.pause()
     if rest:
+        slices.goal = len(rest)
         opening = _Opening(build_test(criterion, columns), snapshot, reader, slices)
         if asks_sizes(criterion):
             more, rest = await opening.by_sizes(rest)
+            slices.progress = slices.goal - len(rest)
             found, rest = _narrow(sorted(found + more), rest, need)
         more = await opening.by_messages(rest, need)
         found, _ = _narrow(sorted(found + more), [], need)
@@ -158,6 +164,7 @@ class _Opening:
         found: list[int] = []
         for place, uid in zip(places, uids, strict=True):
             row = rows.get(uid)
+            self._slices.progress += 1
             if row is not None and await self._matches(place, row):
                 found.append(place)
                 if stop:

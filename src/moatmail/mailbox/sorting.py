@@ -88,6 +88,7 @@ async def each(uids: Sequence[int], places: Sequence[int], reader: Reader, slice
         rows = {row.uid: row for row in await reader.summaries([uids[place] for place in page])}
         for place in page:
             row = rows.get(uids[place])
+            slices.progress += 1
             if row is None:
                 continue
             summary: Summary | None = None

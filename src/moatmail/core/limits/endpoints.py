@@ -16,3 +16,4 @@ FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a milli
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
 CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
 IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
+PROGRESS_EVERY: Final = 10.0  # seconds between two notices of how far a long command came (RFC 9585 §4: not so often that they are the work)

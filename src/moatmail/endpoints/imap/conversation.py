@@ -168,6 +168,11 @@ class Conversation:
             raise RefusedError(b"the mailbox was opened read-only", b"NOPERM")
         return self.box
 
+    @property
+    def uid_only(self) -> bool:
+        """Tell whether the client gave up message numbers (RFC 9586)."""
+        return self.engine.profile.uid_only
+
     def now(self) -> float:
         """Give the wall clock."""
         return self.door.clock.now()

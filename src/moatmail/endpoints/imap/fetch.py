@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""FETCH: flags from the shared arrays, lists from summaries, content only where a section of it is asked for; all in slices.
 
-Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ), RFC 9394 §3.3 (PARTIAL).
+Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ), RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL),
+RFC 9586 §3.3 (UIDFETCH).
 Must never know how anything is sealed: `mailbox/reading` opens it.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
+from moatmail.core.imap_string import string
 from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
@@ -32,7 +34,7 @@ from moatmail.wire.imap.moment import ZonedMoment, format_date_time
 from moatmail.wire.imap.sequence import PartialRange
 
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
-_FROM_SUMMARY: Final = frozenset((Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE))
+_FROM_SUMMARY: Final = frozenset((Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE, Attribute.PREVIEW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Fetch:
                     for place, uid in enumerate(uids):
                         bits[place] = self._selected.bits(uid, bits[place])
                 rows = responses.flag_rows(
-                    start,
+                    None if self._conversation.uid_only else start,
                     uids,
                     bits,
                     view.keywords,
@@ -249,13 +251,14 @@ class Fetch:
         await self._write(subject, items)
 
     async def _write(self, subject: _Subject, items: list[bytes | tuple[BodySection, Piece]]) -> None:
-        engine = self._conversation.engine
+        engine, by_uid = self._conversation.engine, self._conversation.uid_only
+        number = subject.uid if by_uid else subject.number
         if all(isinstance(item, bytes) for item in items):
-            line = b"* %b\r\n" % responses.fetch(subject.number, [item for item in items if isinstance(item, bytes)])
+            line = b"* %b\r\n" % responses.fetch(number, [item for item in items if isinstance(item, bytes)], by_uid=by_uid)
             engine.write(line)
             self._written += len(line)
         else:
-            engine.write(b"* %d FETCH (" % subject.number)
+            engine.write(b"* " + responses.fetch_head(number, by_uid=by_uid))
             for place, item in enumerate(items):
                 engine.write(b" " if place else b"")
                 if isinstance(item, bytes):
@@ -342,6 +345,8 @@ _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.MODSEQ: _modseq,
     Attribute.INTERNALDATE: _internal_date,
     Attribute.RFC822_SIZE: lambda subject: responses.size_item(subject.known().size),
+    # RFC 8970 §3.1: made at delivery; a message that has none is told as the empty string.
+    Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.opened().summary.preview.encode())),
     Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.opened().summary.envelope),
     Attribute.BODY: lambda subject: responses.rendered_item(b"BODY", subject.opened().summary.body),
     Attribute.BODYSTRUCTURE: lambda subject: responses.rendered_item(b"BODYSTRUCTURE", subject.opened().summary.bodystructure),

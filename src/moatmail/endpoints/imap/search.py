@@ -2,7 +2,7 @@
 """SEARCH and UID SEARCH: the client's keys as criteria of the mailbox, what was found as SEARCH or ESEARCH.
 
 Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 (SAVE), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ),
-RFC 9394 §3.1 (PARTIAL).
+RFC 9394 §3.1 (PARTIAL), RFC 9585 (INPROGRESS).
 Must never know how a message is matched.
 """
 
@@ -13,9 +13,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
+from moatmail.core.limits.endpoints import PROGRESS_EVERY
 from moatmail.endpoints.imap.alter import current_view
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
@@ -104,8 +104,9 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     snapshot = take_snapshot(selected, view)
     criterion = translate(command.key, Present(selected, conversation.now()))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
-    slices = Slices(conversation.door.clock, partial(_check_peer, conversation))
+    slices = watched(conversation, command)
     places = await search(criterion, snapshot, reader, slices, need)
+    slices.goal = 0  # what comes after it, an order or threads, was not counted
     return Found(selected, snapshot, aligned, places, reader, slices)
 
 
@@ -125,10 +126,22 @@ def answer(conversation: Conversation, command: events.Search | events.Sort, fou
         conversation.untagged(responses.extended_search(command, numbers, modseq))
 
 
-def _check_peer(conversation: Conversation) -> None:
-    """End a search that nobody waits for."""
-    if conversation.connection.gone:
-        raise PeerGoneError
+def watched(conversation: Conversation, command: events.Command) -> Slices:
+    """Give slices that end work nobody waits for, and tell a client that waits how far it came (RFC 9585 §4)."""
+    clock = conversation.door.clock
+    told_at = clock.monotonic()
+
+    def check() -> None:
+        nonlocal told_at
+        if conversation.connection.gone:
+            raise PeerGoneError
+        if clock.monotonic() - told_at >= PROGRESS_EVERY:
+            told_at = clock.monotonic()
+            conversation.untagged(responses.ok(responses.in_progress(command.tag, slices.progress, slices.goal), b"still at work"))
+            conversation.connection.flush()
+
+    slices = Slices(clock, check)
+    return slices
 
 
 def _told(command: events.Search | events.Sort, places: list[int]) -> list[int]:

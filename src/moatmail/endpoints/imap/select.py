@@ -50,7 +50,8 @@ def _describe(conversation: Conversation, selected: Selected, view: View, validi
     conversation.untagged(responses.flags(keywords))
     conversation.untagged(responses.exists(selected.numbering.count))
     conversation.untagged(responses.recent(selected.count_recent()))
-    if number := view.first_unseen():
+    # RFC 9586 §3: who gave up message numbers is told none.
+    if (number := view.first_unseen()) and not conversation.uid_only:
         conversation.untagged(responses.ok(responses.unseen(number), b"first unseen"))
     # RFC 3501 §7.1: with EXAMINE nothing can be changed for good.
     permanent = b"PERMANENTFLAGS ()" if selected.read_only else responses.permanent_flags(keywords, may_create=True)

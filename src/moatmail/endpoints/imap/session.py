@@ -8,6 +8,7 @@ Must never know IMAP's syntax (`wire/imap`) or what a command does (the files be
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
@@ -126,10 +127,12 @@ async def _on_id(conversation: Conversation, command: events.Id) -> None:
 
 
 async def _on_enable(conversation: Conversation, command: events.Enable) -> None:
-    names = [name for name in command.names if name == b"CONDSTORE"]
+    names = [name for name in command.names if name in (b"CONDSTORE", b"UIDONLY")]
     conversation.untagged(responses.enabled(names))
-    if names:
+    if b"CONDSTORE" in names:
         enable_condstore(conversation)
+    if b"UIDONLY" in names:
+        conversation.engine.profile = replace(conversation.engine.profile, uid_only=True)
     conversation.done(command, b"enabled")
 
 

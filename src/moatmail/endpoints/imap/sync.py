@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells a session what changed in its mailbox since it was last told: expunges, new messages, flags.
 
-Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told).
+Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told), RFC 9586 §3 (UIDFETCH, VANISHED).
 Must never know which command asks.
 """
 
@@ -46,9 +46,13 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
 
 def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
     gone, selected.expunged = selected.expunged, []
-    if gone:
-        lines = [b"* %d EXPUNGE\r\n" % number for number in selected.numbering.remove(gone)]
-        conversation.engine.write(b"".join(lines))
+    if not gone:
+        return
+    numbers = selected.numbering.remove(gone)
+    if conversation.uid_only:
+        conversation.untagged(responses.vanished(sorted(gone)))  # RFC 9586 §3.4
+    else:
+        conversation.engine.write(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
 
 
 def _tell_arrived(conversation: Conversation, selected: Selected, changes: Changes, first_new: int) -> None:
@@ -80,12 +84,13 @@ def tell_keywords(conversation: Conversation, selected: Selected, words: Iterabl
 
 async def tell_flags(conversation: Conversation, selected: Selected, rows: Iterable[PlacementRow], *, uid: bool, values: bool = True) -> None:
     """Write FETCH responses with the flags of `rows` (without `values` only their modseqs), those of unknown messages left out."""
+    by_uid = conversation.uid_only
     for count, row in enumerate(rows, 1):
         number = selected.numbering.number(row.uid)
         if not number:
             continue
         items = []
-        if uid:
+        if uid and not by_uid:
             items.append(responses.uid_item(row.uid))
         if values:
             items.append(responses.flags_item(selected.bits(row.uid, row.flags), [word.encode() for word in row.keywords]))
@@ -93,7 +98,7 @@ async def tell_flags(conversation: Conversation, selected: Selected, rows: Itera
             # RFC 7162 §3.1: after a CONDSTORE enabling command every FETCH that tells flags tells the modseq too.
             items.append(responses.modseq_item(row.modseq))
         if items:
-            conversation.engine.write(b"* %b\r\n" % responses.fetch(number, items))
+            conversation.engine.write(b"* %b\r\n" % responses.fetch(row.uid if by_uid else number, items, by_uid=by_uid))
         if count % IDLE_PUSHES == 0:
             await conversation.flush()
 

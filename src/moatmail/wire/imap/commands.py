@@ -15,7 +15,7 @@ from typing import Final
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events, fetch_grammar, list_grammar, sort_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
-from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, fail
+from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, demand_uid, fail
 from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
 from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.profile import Profile, State
@@ -28,11 +28,12 @@ Parse = Callable[[Cursor, bytes], events.Command]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a command may be given and how its arguments are read; `bare`: it has none."""
+    """When a command may be given and how its arguments are read; `bare`: it has none; `numbers`: it speaks of messages by their numbers."""
 
     states: frozenset[State]
     parse: Parse
     bare: bool = False
+    numbers: bool = False
 
 
 # ---- readers of arguments: the cursor stands behind the space after the name ----
@@ -180,7 +181,8 @@ def _fetch(*, uid: bool) -> Parse:
         cursor.space(b"FETCH items")
         items = fetch_grammar.items(cursor)
         modifiers = fetch_grammar.modifiers(cursor)
-        items = fetch_grammar.with_uid(items) if uid else items
+        # RFC 9586 §3.3: a UIDFETCH response begins with the UID, so nobody has to be told it again.
+        items = fetch_grammar.with_uid(items) if uid and not cursor.uid_only else items
         return events.Fetch(tag, uid, sequence, items, modifiers.changed_since, modifiers.partial)
 
     return parse
@@ -300,19 +302,19 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"UNSELECT": Rule(_SELECTED, _bare(events.Unselect), bare=True),
     b"EXPUNGE": Rule(_SELECTED, _bare(events.Expunge), bare=True),
     b"UID EXPUNGE": Rule(_SELECTED, _uid_expunge),
-    b"SEARCH": Rule(_SELECTED, _search(uid=False)),
+    b"SEARCH": Rule(_SELECTED, _search(uid=False), numbers=True),
     b"UID SEARCH": Rule(_SELECTED, _search(uid=True)),
-    b"SORT": Rule(_SELECTED, partial(sort_grammar.sort, uid=False)),
+    b"SORT": Rule(_SELECTED, partial(sort_grammar.sort, uid=False), numbers=True),
     b"UID SORT": Rule(_SELECTED, partial(sort_grammar.sort, uid=True)),
-    b"THREAD": Rule(_SELECTED, partial(sort_grammar.thread, uid=False)),
+    b"THREAD": Rule(_SELECTED, partial(sort_grammar.thread, uid=False), numbers=True),
     b"UID THREAD": Rule(_SELECTED, partial(sort_grammar.thread, uid=True)),
-    b"FETCH": Rule(_SELECTED, _fetch(uid=False)),
+    b"FETCH": Rule(_SELECTED, _fetch(uid=False), numbers=True),
     b"UID FETCH": Rule(_SELECTED, _fetch(uid=True)),
-    b"STORE": Rule(_SELECTED, _store(uid=False)),
+    b"STORE": Rule(_SELECTED, _store(uid=False), numbers=True),
     b"UID STORE": Rule(_SELECTED, _store(uid=True)),
-    b"COPY": Rule(_SELECTED, _copy(events.Copy, uid=False)),
+    b"COPY": Rule(_SELECTED, _copy(events.Copy, uid=False), numbers=True),
     b"UID COPY": Rule(_SELECTED, _copy(events.Copy, uid=True)),
-    b"MOVE": Rule(_SELECTED, _copy(events.Move, uid=False)),
+    b"MOVE": Rule(_SELECTED, _copy(events.Move, uid=False), numbers=True),
     b"UID MOVE": Rule(_SELECTED, _copy(events.Move, uid=True)),
 }
 
@@ -342,6 +344,9 @@ def open_command(parts: list[bytes], state: State, profile: Profile) -> Opening:
     if state not in rule.states:
         # RFC 3501 §3: a command in the wrong state is an error and changes nothing.
         raise BadSyntaxError(b"%b is not allowed in the %b state" % (name, state.value.encode()))
+    if rule.numbers and profile.uid_only:
+        demand_uid()
+    cursor.uid_only = profile.uid_only
     if name in _CREDENTIALS and not profile.login_allowed:
         raise CommandRefusedError(b"use STARTTLS first", b"PRIVACYREQUIRED")  # RFC 3501 §6.2.3, RFC 5530 §3
     if name == b"STARTTLS" and (profile.tls_active or not profile.tls_available):

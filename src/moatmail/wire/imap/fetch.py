@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The items of FETCH: attributes, and sections of the content.
 
-Obeys RFC 3501 §6.4.5 and RFC 7162 §3.1.4 (MODSEQ).
+Obeys RFC 3501 §6.4.5, RFC 7162 §3.1.4 (MODSEQ) and RFC 8970 (PREVIEW).
 Must never know a message.
 """
 
@@ -23,6 +23,7 @@ class Attribute(Enum):
     BODY = b"BODY"
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"
+    PREVIEW = b"PREVIEW"
 
 
 class Section(Enum):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of FETCH.
 
-Obeys RFC 3501 §9 (fetch, section), RFC 4466 §2.4 (modifiers), RFC 7162 §7, RFC 9394 §4.
+Obeys RFC 3501 §9 (fetch, section), RFC 4466 §2.4 (modifiers), RFC 7162 §7, RFC 8970 §6, RFC 9394 §4.
 Must never know a message.
 """
 
@@ -21,6 +21,7 @@ _SECTION_NAME: Final = re.compile(rb"[A-Za-z.]+")
 _FIELD_NAME: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")  # RFC 5322 §2.2: printable, no colon
 _ATOM_LIKE: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _BODY_NAMES: Final = {b"BODY": False, b"BODY.PEEK": True}
+_LAZY: Final = b" (LAZY)"
 _LIST_SECTIONS: Final = frozenset((Section.HEADER_FIELDS, Section.HEADER_FIELDS_NOT))
 
 
@@ -76,6 +77,8 @@ def with_uid(taken: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:
 def _item(cursor: Cursor, name: bytes) -> FetchItem:
     if name in _BODY_NAMES and cursor.at(b"["):
         return _body_section(cursor, peek=_BODY_NAMES[name])
+    if name == Attribute.PREVIEW.value and cursor.text[cursor.position : cursor.position + len(_LAZY)].upper() == _LAZY:
+        cursor.position += len(_LAZY)  # RFC 8970 §3.2: may be answered by NIL; ours lies in the summary, as near as everything else asked for
     item: FetchItem | None = ATTRIBUTES.get(name) or OLD_NAMES.get(name)
     if item is None:
         fail(b"unknown FETCH item")

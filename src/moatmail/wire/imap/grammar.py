@@ -32,10 +32,11 @@ _FORBIDDEN_QUOTED: Final = re.compile(rb"[\x00\r\n]")
 class BadSyntaxError(RemoteProtocolError):
     """The command is not in the grammar: tagged BAD with `text`."""
 
-    def __init__(self, text: bytes) -> None:
-        """Keep the text told to the client."""
+    def __init__(self, text: bytes, code: bytes = b"") -> None:
+        """Keep what is told to the client."""
         super().__init__(text.decode("ascii", "replace"))
         self.text = text
+        self.code = code
 
 
 class CommandRefusedError(PermanentError):
@@ -59,7 +60,7 @@ class LiteralPendingError(Exception):
 class Cursor:
     """A place in a command: `parts` are text, literal, text, literal, ... text; a text before a literal ends with its ``{n}``."""
 
-    __slots__ = ("_index", "_parts", "position", "text")
+    __slots__ = ("_index", "_parts", "position", "text", "uid_only")
 
     def __init__(self, parts: list[bytes], position: int = 0) -> None:
         """Start at octet `position` of the first text."""
@@ -67,6 +68,7 @@ class Cursor:
         self._index = 0
         self.text = parts[0]
         self.position = position
+        self.uid_only = False  # message numbers are refused (RFC 9586 §3)
 
     # ---- single octets ----
 
@@ -281,6 +283,11 @@ class Cursor:
         if moment is None:
             fail(b"this is no date-time")
         return moment
+
+
+def demand_uid() -> NoReturn:
+    """Refuse message numbers of a client that gave them up (RFC 9586 §3.1)."""
+    raise BadSyntaxError(b"message numbers are not used here", b"UIDREQUIRED")
 
 
 def fail(text: bytes) -> NoReturn:

@@ -33,6 +33,9 @@ EXTENSIONS: Final = (
     b"WITHIN",  # RFC 5032
     b"SEARCHRES",  # RFC 5182
     b"PARTIAL",  # RFC 9394
+    b"UIDONLY",  # RFC 9586
+    b"PREVIEW",  # RFC 8970
+    b"INPROGRESS",  # RFC 9585
     b"SORT",  # RFC 5256
     b"SORT=DISPLAY",  # RFC 5957
     b"ESORT",  # RFC 5267
@@ -53,7 +56,10 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The facts of a listener and a connection; `mechanisms` in capitals, offered inside TLS only unless `plain_allowed`."""
+    """The facts of a listener and a connection; `mechanisms` in capitals, offered inside TLS only unless `plain_allowed`.
+
+    `uid_only`: the client gave up message numbers (RFC 9586).
+    """
 
     hostname: bytes
     tls_available: bool = True
@@ -62,6 +68,7 @@ class Profile:
     plain_allowed: bool = False
     extensions: tuple[bytes, ...] = EXTENSIONS
     append_limit: int = limits.APPEND_SIZE
+    uid_only: bool = False
     literals_before_login: int = limits.LITERALS_BEFORE_LOGIN
     literals: int = limits.LITERALS
 

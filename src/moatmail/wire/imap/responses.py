@@ -79,6 +79,12 @@ def modified(numbers: Iterable[int]) -> bytes:
     return b"MODIFIED " + compact(numbers)
 
 
+def in_progress(tag: bytes, progress: int, goal: int) -> bytes:
+    """Write INPROGRESS; `goal` 0 for unknown; a tag that the grammar cannot hold there is NIL (RFC 9585 §5)."""
+    name = b"NIL" if b"]" in tag else quoted(tag)
+    return b"INPROGRESS (%b %d %b)" % (name, progress, b"%d" % goal if goal else b"NIL")
+
+
 def ok(code: bytes, text: bytes) -> bytes:
     """Write an untagged OK with a code."""
     return b"OK [%b] %b" % (code, text)
@@ -231,16 +237,21 @@ def section_head(label: bytes, size: int) -> bytes:
     return b"%b {%d}\r\n" % (label, size)
 
 
-def fetch(number: int, items: Iterable[bytes]) -> bytes:
-    """Write FETCH of one message."""
-    return b"%d FETCH (%b)" % (number, b" ".join(items))
+def fetch_head(number: int, *, by_uid: bool = False) -> bytes:
+    """Write what precedes the items: of FETCH with a message number, `by_uid` of UIDFETCH with a UID (RFC 9586 §3.3)."""
+    return (b"%d UIDFETCH (" if by_uid else b"%d FETCH (") % number
+
+
+def fetch(number: int, items: Iterable[bytes], *, by_uid: bool = False) -> bytes:
+    """Write FETCH, or UIDFETCH, of one message."""
+    return b"%b%b)" % (fetch_head(number, by_uid=by_uid), b" ".join(items))
 
 
 # ---- FETCH: whole rows of many messages ----
 
 
 def flag_rows(
-    first_number: int,
+    first_number: int | None,
     uids: array[int],
     bits: array[int],
     keywords: Mapping[int, Sequence[bytes]],
@@ -248,7 +259,7 @@ def flag_rows(
     with_uid: bool = False,
     modseqs: array[int] | None = None,
 ) -> bytes:
-    """Render the rows of ``FETCH (FLAGS)`` for consecutive message numbers, for `IMAPServer.write`.
+    """Render the rows of ``FETCH (FLAGS)`` for consecutive message numbers, for `IMAPServer.write`; without `first_number` those of UIDFETCH.
 
     `uids` (``array('I')``, rising), `bits` (``array('H')``) and `modseqs` (``array('Q')``) are slices of equal length that begin with the
     message `first_number`; `keywords` maps a UID to its keywords and may hold UIDs outside. About 0.25 µs a row: cut long mailboxes into
@@ -263,11 +274,11 @@ def flag_rows(
         if place < count and uids[place] == uid and (words := keywords.get(uid)):
             joined = b" ".join(words).decode("latin-1")
             texts[place] = f"{texts[place]} {joined}" if texts[place] else joined
-    columns: list[Iterable[object]] = [range(first_number, first_number + count), texts]
-    form = "* %d FETCH (FLAGS (%s)"
+    columns: list[Iterable[object]] = [uids if first_number is None else range(first_number, first_number + count), texts]
+    form = "* %d UIDFETCH (FLAGS (%s)" if first_number is None else "* %d FETCH (FLAGS (%s)"
     if with_uid:
         columns.insert(1, uids)
-        form = "* %d FETCH (UID %d FLAGS (%s)"
+        form = form.replace("FLAGS", "UID %d FLAGS")
     if modseqs is not None:
         columns.append(modseqs)
         form += " MODSEQ (%d)"

@@ -13,7 +13,7 @@ from typing import Final
 
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import flags
-from moatmail.wire.imap.grammar import CommandRefusedError, Cursor, fail
+from moatmail.wire.imap.grammar import CommandRefusedError, Cursor, demand_uid, fail
 from moatmail.wire.imap.moment import parse_date
 from moatmail.wire.imap.search import (
     And,
@@ -182,7 +182,10 @@ class SearchParser:
 
     def _key(self, word: bytes) -> SearchKey:
         if not word:
-            return Numbers(self._cursor.sequence())
+            sequence = self._cursor.sequence()
+            if self._cursor.uid_only and sequence.ranges:
+                demand_uid()
+            return Numbers(sequence)
         constant = _CONSTANT_KEYS.get(word)
         if constant is not None:
             return constant

@@ -341,7 +341,7 @@ class IMAPServer:
             else:
                 self._give_command()
         except BadSyntaxError as error:
-            self._answer(tag_of(self._parts[0]), Result.BAD, error.text)
+            self._answer(tag_of(self._parts[0]), Result.BAD, error.text, error.code)
         except CommandRefusedError as error:
             tag = tag_of(self._parts[0])
             if isinstance(error, SearchRefusedError):
@@ -464,8 +464,7 @@ class IMAPServer:
         except (BadSyntaxError, CommandRefusedError) as error:
             refused = isinstance(error, CommandRefusedError)
             self._abort_append()
-            code = error.code if isinstance(error, CommandRefusedError) else b""
-            self._answer(append.tag, Result.NO if refused else Result.BAD, error.text, code)
+            self._answer(append.tag, Result.NO if refused else Result.BAD, error.text, error.code)
         return True
 
     def _next_message(self, append: events.Append, line: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.endpoints.imap.lab import HELLO, Lab
+from tests.unit.endpoints.imap.lab import HELLO, Client, Lab
 
 PREFIX = b"Return-Path: <bob@sender.test>\r\nDelivered-To: alice@example.test\r\n"
 HEADER = PREFIX + HELLO.partition(b"the eagle")[0]
@@ -66,3 +66,67 @@ async def test_status_tells_size_and_limit(lab: Lab) -> None:
     assert await client.ok('LIST "" INBOX RETURN (STATUS (SIZE))') == [b'LIST () "/" INBOX', b"STATUS INBOX (SIZE %d)" % sizes[1]]
     await client.ok("CAPABILITY")
     assert b" APPENDLIMIT=%d" % limit in (await client.ok("CAPABILITY"))[0]
+
+
+PREVIEWS = {
+    "a short text": (HELLO, b'PREVIEW "the eagle lands at dawn"'),
+    "letters outside of ASCII": (
+        b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nK=C3=B6ln\r\n",
+        b"PREVIEW {5}\r\nK\xc3\xb6ln",
+    ),
+    "no text": (b"Content-Type: image/png\r\n\r\nxxxx", b'PREVIEW ""'),
+    "a long text is cut": (b"Subject: x\r\n\r\n" + b"y" * 500, b'PREVIEW "' + b"y" * 200 + b'"'),
+}
+
+
+@pytest.mark.parametrize(("content", "wanted"), PREVIEWS.values(), ids=PREVIEWS.keys())
+async def test_preview(lab: Lab, content: bytes, wanted: bytes) -> None:
+    # RFC 8970 §3: at most 200 characters, the empty string where there is nothing to show; never NIL, for it is at hand.
+    await lab.deliver(content)
+    client = await lab.client(select="INBOX")
+    for item in ("PREVIEW", "PREVIEW (LAZY)", "(PREVIEW (LAZY))"):
+        assert await client.ok(f"FETCH 1 {item}") == [b"1 FETCH (%b)" % wanted]
+    assert await client.ok("FETCH 1 FLAGS") == [b"1 FETCH (FLAGS (\\Recent))"]
+
+
+async def test_a_client_without_message_numbers(lab: Lab) -> None:
+    # RFC 9586 §3: UIDFETCH and VANISHED in place of FETCH and EXPUNGE, UIDs in place of numbers.
+    await lab.deliver(HELLO, HELLO, HELLO)
+    other = await lab.client(select="INBOX")
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await other.ok("EXPUNGE")
+    client = await lab.client()
+    assert await client.ok("ENABLE UIDONLY") == [b"ENABLED UIDONLY"]
+    told = await client.ok("SELECT INBOX")
+    assert b"2 EXISTS" in told
+    assert not any(b"UNSEEN" in line for line in told)
+    assert (await client.no("FETCH 1 (FLAGS)")).startswith(b"BAD [UIDREQUIRED]")
+    assert (await client.no("UID SEARCH 1")).startswith(b"BAD [UIDREQUIRED]")
+    assert await client.ok("UID FETCH 1:* (FLAGS)") == [b"2 UIDFETCH (FLAGS ())", b"3 UIDFETCH (FLAGS ())"]
+    assert await client.ok("UID FETCH 3 (UID RFC822.SIZE)") == [b"3 UIDFETCH (UID 3 RFC822.SIZE %d)" % await _size(other, 2)]
+    assert await client.ok("UID STORE 2 +FLAGS (\\Seen)") == [b"2 UIDFETCH (FLAGS (\\Seen))"]
+    assert await client.ok("UID SEARCH UNSEEN") == [b"SEARCH 3"]
+    (answer,) = await client.ok("UID FETCH 3 (BODY[TEXT])")
+    assert answer.startswith(b"3 UIDFETCH (BODY[TEXT] {25}")
+    assert b"FLAGS (\\Seen)" in answer
+    await other.ok("UID STORE 3 +FLAGS.SILENT (\\Flagged)")
+    assert await client.ok("NOOP") == [b"3 UIDFETCH (FLAGS (\\Flagged \\Seen))"]
+    await client.ok("CREATE there")
+    told = await client.ok("UID MOVE 2 there")
+    assert told[-1] == b"VANISHED 2"
+    await client.ok("UID STORE 3 +FLAGS.SILENT (\\Deleted)")
+    assert await client.ok("EXPUNGE") == [b"VANISHED 3"]
+
+
+async def _size(client: Client, number: int) -> int:
+    (line,) = [line for line in await client.ok(f"FETCH {number} (RFC822.SIZE)") if b"RFC822.SIZE" in line]
+    return int(line.rpartition(b" ")[2][:-1])
+
+
+async def test_a_large_message_of_a_client_without_numbers(lab: Lab) -> None:
+    await lab.deliver(HELLO + b"x" * 70 + b"\r\n" * 300_000)
+    client = await lab.client()
+    await client.ok("ENABLE UIDONLY")
+    await client.ok("SELECT INBOX")
+    (answer,) = await client.ok("UID FETCH 1 (BODY.PEEK[])")
+    assert answer.startswith(b"1 UIDFETCH (BODY[] {")

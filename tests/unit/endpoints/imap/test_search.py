@@ -303,3 +303,20 @@ async def test_the_modseq_of_a_part_is_that_of_what_is_told(lab: Lab) -> None:
     await client.ok("STORE 4 +FLAGS.SILENT (\\Seen)")
     modseqs = [int(line.split(b"MODSEQ (")[1].split(b")")[0]) for line in await client.ok("FETCH 1:4 (MODSEQ)") if b" FETCH (" in line]
     assert (await client.ok("UID SEARCH RETURN (PARTIAL 1:2) MODSEQ 1"))[-1].endswith(b"UID PARTIAL (1:2 1:2) MODSEQ %d" % modseqs[1])
+
+
+async def test_who_waits_is_told_how_far_it_came(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    # RFC 9585 §4: progress rises and never passes the goal; what has no known end has none.
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    monkeypatch.setattr("moatmail.endpoints.imap.search.PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(limits, "SEARCH_SLICE", 0.0)
+    told = [line for line in await client.ok("SEARCH BODY eagle LARGER 5") if b"INPROGRESS" in line]
+    assert told
+    numbers = [line.partition(b'("t3" ')[2].partition(b")")[0].split() for line in told]
+    assert {goal for _, goal in numbers} <= {b"4", b"NIL"}
+    progress = [int(one) for one, _ in numbers]
+    assert progress == sorted(progress)
+    assert progress[-1] <= 4
+    sorting = [line for line in await client.ok("UID SORT (SUBJECT) UTF-8 ALL") if b"INPROGRESS" in line]
+    assert sorting[-1].startswith(b'OK [INPROGRESS ("t4" 4 NIL)]')

@@ -7,6 +7,7 @@ Must never know a session.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -96,6 +97,8 @@ FETCH = {
     "the whole message": (b"FETCH 1 BODY[]", (section(b"BODY[]"),)),
     "a peek at a part": (b"FETCH 1 BODY.PEEK[1.2]", (section(b"BODY[1.2]", part=(1, 2), peek=True),)),
     "a partial names only its origin": (b"FETCH 1 body.peek[text]<8.2>", (section(b"BODY[TEXT]<8>", section=Section.TEXT, origin=8, length=2, peek=True),)),
+    "a preview": (b"FETCH 1 preview", (Attribute.PREVIEW,)),
+    "a preview in no hurry, among others": (b"FETCH 1 (PREVIEW (lazy) UID)", (Attribute.PREVIEW, Attribute.UID)),
     "MIME of a part": (b"FETCH 1 BODY[3.MIME]", (section(b"BODY[3.MIME]", part=(3,), section=Section.MIME),)),
     "HEADER of a part": (b"FETCH 1 BODY[3.HEADER]", (section(b"BODY[3.HEADER]", part=(3,), section=Section.HEADER),)),
     "header fields, echoed as sent": (
@@ -150,6 +153,27 @@ SEARCH = {
     "MODSEQ": (b"MODSEQ 620162338", s.ModSeq(620162338)),
     "MODSEQ of a flag": (b'MODSEQ "/flags/\\\\seen" all 7', s.ModSeq(7)),
 }
+
+BY_NUMBER = (b"FETCH 1 FLAGS", b"STORE 1 FLAGS ()", b"SEARCH ALL", b"SORT (DATE) UTF-8 ALL", b"THREAD REFERENCES UTF-8 ALL", b"COPY 1 a", b"MOVE 1 a")
+
+
+@pytest.mark.parametrize("text", [*BY_NUMBER, b"UID SEARCH 1", b"UID SEARCH NOT (SEEN *)", b"UID SORT (DATE) UTF-8 1:2", b"UID SEARCH OR UID 1 $,2"])
+def test_message_numbers_are_refused_where_they_were_given_up(text: bytes) -> None:
+    """RFC 9586 §3.1: also among search keys; what stands for a result is no number."""
+    profile = replace(PROFILE, uid_only=True)
+    with pytest.raises(BadSyntaxError) as refusal:
+        parse_arguments(open_command([b"t " + text], State.SELECTED, profile), profile)
+    assert refusal.value.code == b"UIDREQUIRED"
+
+
+def test_what_names_no_numbers_goes_on_where_they_were_given_up() -> None:
+    """RFC 9586 §3: the UID forms, and UID FETCH without a UID nobody asked for."""
+    profile = replace(PROFILE, uid_only=True)
+    for text in (b"UID SEARCH UID 1:5 $", b"UID STORE 1 FLAGS ()", b"UID COPY 1 a", b"EXPUNGE"):
+        parse_arguments(open_command([b"t " + text], State.SELECTED, profile), profile)
+    fetch = parse_arguments(open_command([b"t UID FETCH 1 FLAGS"], State.SELECTED, profile), profile)
+    assert fetch == e.Fetch(T, True, ONE, (Attribute.FLAGS,))
+
 
 STORE = {
     "replace": (b"STORE 1 FLAGS (\\Seen)", e.Store(T, False, ONE, StoreMode.REPLACE, FlagList(SEEN))),
@@ -315,6 +339,7 @@ BAD = {
     "PARTIAL to the star": (b"SEARCH RETURN (PARTIAL 1:*) ALL", b"a place"),
     "PARTIAL of two signs": (b"SEARCH RETURN (PARTIAL -1:5) ALL", b"between places"),
     "PARTIAL from nothing": (b"SEARCH RETURN (PARTIAL 0:5) ALL", b"a place must not be 0"),
+    "a preview in another way": (b"FETCH 1 PREVIEW (SOON)", b"unknown FETCH modifier"),
     "no sort criterion": (b"SORT () UTF-8 ALL", b"a sort criterion"),
     "an unknown sort criterion": (b"SORT (COLOUR) UTF-8 ALL", b"unknown sort criterion"),
     "SORT without a charset": (b"SORT (DATE) UTF-8", b"a space and a search key"),

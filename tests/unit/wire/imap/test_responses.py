@@ -53,6 +53,13 @@ LINES = {
         r.fetch(3, (r.uid_item(9), r.flags_item(9, (b"a",)), r.modseq_item(5), r.size_item(44))),
         b"3 FETCH (UID 9 FLAGS (\\Answered \\Seen a) MODSEQ (5) RFC822.SIZE 44)",
     ),
+    "UIDFETCH": (r.fetch(9, (r.flags_item(8),), by_uid=True), b"9 UIDFETCH (FLAGS (\\Seen))"),
+    "INPROGRESS": (r.in_progress(b"A1", 175, 399), b'INPROGRESS ("A1" 175 399)'),
+    "INPROGRESS without a goal": (r.in_progress(b"A1", 0, 0), b'INPROGRESS ("A1" 0 NIL)'),
+    "INPROGRESS of a tag that would end the code": (r.in_progress(b"A]", 1, 2), b"INPROGRESS (NIL 1 2)"),
+    "THREAD": (r.thread(["(", "3", " ", "6", " ", "(", "4", ")", "(", "5", ")", ")"]), b"THREAD (3 6 (4)(5))"),
+    "THREAD of nothing": (r.thread([]), b"THREAD"),
+    "SORT": (r.search([9, 2], response="SORT"), b"SORT 9 2"),
     "FLAGS of none": (r.flags_item(0), b"FLAGS ()"),
     "FLAGS of a keyword only": (r.flags_item(0, (b"a",)), b"FLAGS (a)"),
     "a rendered item": (r.rendered_item(b"ENVELOPE", b"(NIL)"), b"ENVELOPE (NIL)"),
@@ -115,6 +122,13 @@ def test_rows_equal_single_responses(with_uid: bool, with_modseq: bool, tagged: 
         items += [r.modseq_item(modseqs[place])] if with_modseq else []
         wanted.append(b"* " + r.fetch(11 + place, items) + b"\r\n")
     assert got == b"".join(wanted)
+
+
+def test_rows_by_uid_equal_single_responses() -> None:
+    """The same where the client gave up message numbers (RFC 9586 §3.3)."""
+    uids, bits, modseqs = rows(100)
+    wanted = [r.fetch(uid, (r.flags_item(bits[place]), r.modseq_item(modseqs[place])), by_uid=True) for place, uid in enumerate(uids)]
+    assert r.flag_rows(None, uids, bits, {}, modseqs=modseqs) == b"".join(b"* %b\r\n" % line for line in wanted)
 
 
 def test_no_rows() -> None:
