@@ -7,7 +7,7 @@ Must never know what happens with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,21 +38,23 @@ _BUILDERS: Final[Mapping[type, Callable[[Any], Method]]] = {
     IprevResult: results.of_iprev,
     SPFResult: results.of_spf,
     DKIMResult: results.of_dkim,
-    ARCResult: results.of_arc,
 }
 _METHODS: Final = ("iprev", "spf", "dkim", "arc", "dmarc")
 
 
-def authentication_results(hostname: str, findings: Iterable[Finding], verdict: Verdict) -> bytes:
+def authentication_results(hostname: str, transaction: Transaction, verdict: Verdict) -> bytes:
     """Give our Authentication-Results field: a result per method and identity, in the order the checks were made."""
-    methods = (_method(finding, verdict) for finding in findings if finding.stage in _METHODS)
-    return results.compose(hostname, [method for method in methods if method is not None])
+    client = transaction.session.peer_ip
+    return results.compose(hostname, [_method(finding, client, verdict) for finding in transaction.findings if finding.stage in _METHODS])
 
 
-def _method(finding: Finding, verdict: Verdict) -> Method | None:
+def _method(finding: Finding, client: str, verdict: Verdict) -> Method:
     facts = finding.facts
     if isinstance(facts, DMARCResult):
         return results.of_dmarc(facts, disposition_word(verdict))
+    if isinstance(facts, ARCResult):
+        # RFC 8617 §10.2: who seals our results on wants to know from whom the chain came.
+        return results.of_arc(facts, client)
     builder = _BUILDERS.get(type(facts))
     if builder is not None:
         return builder(facts)

@@ -72,7 +72,7 @@ class Receiver:
         if not decided.accepted:
             return await refused(self.ports, judged, incoming.id)
         _remove_imitations(incoming, self.ports.hostname)
-        fields = authentication_results(self.ports.hostname, transaction.findings, decided)
+        fields = authentication_results(self.ports.hostname, transaction, decided)
         return await take_over(self.ports, replace(judged, fields=fields), resolutions, incoming)
 
 
