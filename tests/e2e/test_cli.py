@@ -189,11 +189,12 @@ def test_signing_keys_from_their_first_to_their_last_day(folder: str) -> None:
     assert len(made["made"]) == 2
     assert [one["name"] for one in made["dns"]] == [f"{selector}._domainkey.example.test" for selector in made["made"]]
     assert all(one["value"].startswith("v=DKIM1; k=") for one in made["dns"])
-    assert {one["command"] for one in made["next"]} == {f"moatmail dkim use example.test {selector}" for selector in made["made"]}
+    assert made["next"] == [{"command": "moatmail dkim use example.test", "from": None}]
     used = answer(do("dkim", "use", "example.test", "--json"))
     assert used["in_use"] == made["made"]
-    assert {one["command"] for one in used["next"]} == {f"moatmail dkim retire example.test {selector}" for selector in old}
-    assert all(one["from"].endswith("Z") for one in used["next"])
+    (then,) = used["next"]
+    assert then["command"] == "moatmail dkim retire example.test"
+    assert then["from"].endswith("Z")
     early = refusal(do("dkim", "retire", "example.test"), 1)
     assert early.startswith("too early to retire ")
     assert early.endswith(" or now with --now if it is no longer safe")

@@ -20,6 +20,7 @@ from moatmail.intake.placement import Resolutions
 from moatmail.intake.receive import Answer, judge, settings_of
 from moatmail.intake.takeover import Ports, refused, take_over
 from moatmail.mailauth.dmarc.author import find_author
+from moatmail.mailauth.sign import fits_signature
 from moatmail.mailbox.incoming import Incoming
 from moatmail.message import submitted
 from moatmail.message.addresses import mailboxes
@@ -31,7 +32,10 @@ from moatmail.store.queries import ListSigningKeys, LookupAddresses
 _LOGIN_FIRST = Reply.of(530, "5.7.0", "authentication required: log in, then send")
 _NO_MORE = Reply.of(550, "5.7.13", "this account is disabled; ask the administrator")
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
+_TOO_MANY_FIELDS = Reply.of(550, "5.6.0", "the header has more fields than a signature can cover")
 _ACTIVE = "active"
+_COMPLETED = (b"date", b"message-id")
+"""What may still be added before it is signed."""
 
 
 class Submitter:
@@ -93,7 +97,9 @@ class Submitter:
         return await take_over(self.ports, Judged(transaction, decided), resolutions, incoming)
 
     async def _unlisted(self, header: Header) -> Reply | None:
-        """Give the refusal for authors in whose name nothing can be signed, unless such mail may go unsigned; raises StoreUnavailableError."""
+        """Give the refusal for what could never be signed, or not in the name of its authors; raises StoreUnavailableError."""
+        if not fits_signature([*header.names, *_COMPLETED]):
+            return _TOO_MANY_FIELDS
         if self.ports.settings().signing.unlisted != "refuse":
             return None
         domains = find_author(header).domains

@@ -45,6 +45,7 @@ SIGNED_FIELDS: Final = (
 )
 """Fields that are listed as often as they stand (RFC 6376 §5.4.1): what readers and their programs act on, and nothing that changes on the way."""
 
+_SIGNED: Final = frozenset(SIGNED_FIELDS)
 _WIDTH: Final = 72  # octets of a line without the blank that continues it
 _FOLD: Final = b"\r\n "  # not a tab: a verifier in use looks for the instance of an ARC field behind a space
 _STRING: Final = 255  # RFC 1035 §3.3: octets of one character-string of a TXT record
@@ -156,6 +157,11 @@ def sign(header: Header, body: Iterable[bytes], keys: Sequence[SigningKey], *, n
         tags += [(b"h", b":".join(names)), (b"bh", body_hash)]
         made.append(sign_field(key, b"DKIM-Signature", (tags, []), hashlib.sha256(fields)))
     return b"".join(made)
+
+
+def fits_signature(names: Iterable[bytes]) -> bool:
+    """Tell whether one signature can cover a header of fields with these names (lower case): more would be refused by `sign`."""
+    return sum(name in _SIGNED for name in names) + len(OVERSIGNED) <= SIGNED_NAMES_MAX
 
 
 def _tags(key: SigningKey) -> list[tuple[bytes, bytes]]:

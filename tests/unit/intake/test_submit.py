@@ -17,6 +17,7 @@ import pytest
 
 from moatmail.admin import accounts, domains, signing
 from moatmail.core.errors import StoreUnavailableError
+from moatmail.core.limits.mailauth import SIGNED_NAMES_MAX
 from moatmail.store.operations import SetSigningKey
 from moatmail.store.queries import CountQueue, ListSigningKeys, Query
 from tests.house.indoors import PASSWORD, Indoors, indoors
@@ -264,3 +265,10 @@ async def test_when_the_table_of_keys_cannot_be_read_the_author_tries_again(hous
     with patch.object(house.store, "read", read):
         assert (await refusal_of(house, MESSAGE))[0] == 451
     assert await refusal_of(house, MESSAGE) == (250, "")
+
+
+async def test_a_header_that_no_signature_covers_is_refused_not_left_in_the_queue(house: Indoors) -> None:
+    message = "".join(f"Cc: someone{number}@elsewhere.test\r\n" for number in range(SIGNED_NAMES_MAX)) + MESSAGE
+    code, text = await refusal_of(house, message)
+    assert code == 550
+    assert "more fields than a signature can cover" in text

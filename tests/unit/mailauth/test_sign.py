@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from moatmail.core.limits.mailauth import SIGNED_NAMES_MAX
-from moatmail.mailauth.sign import OVERSIGNED, SigningError, SigningKey, key_record, load_signing_key, new_key, sign
+from moatmail.mailauth.sign import OVERSIGNED, SigningError, SigningKey, fits_signature, key_record, load_signing_key, new_key, sign
 from moatmail.message.header import Header
 from tests.unit.mailauth.signing import BODY, HEADER, NOW, both, dkim, ed_key, pem_of, rsa_key, zone
 
@@ -126,3 +126,15 @@ def test_what_cannot_be_signed_raises_and_is_temporary(header: bytes, keys: list
     with pytest.raises(SigningError) as told:
         sign(Header(header), [BODY], [rsa_key()] if keys is None else keys, now=NOW)
     assert told.value.status == "4.7.5"
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_what_fits_a_signature_is_what_can_be_signed(more: int) -> None:
+    header = b"From: ann@example.org\r\n" + b"Cc: a@b.example\r\nX-Other: x\r\n" * (SIGNED_NAMES_MAX - len(OVERSIGNED) - 1 + more) + b"\r\n"
+    fits = fits_signature(Header(header).names)
+    assert fits is (more <= 0)
+    if fits:
+        assert sign(Header(header), [BODY], [ed_key()], now=NOW)
+    else:
+        with pytest.raises(SigningError, match="too many fields"):
+            sign(Header(header), [BODY], [ed_key()], now=NOW)

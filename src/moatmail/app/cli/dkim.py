@@ -7,7 +7,8 @@ Must never judge whether a step may be taken: `admin/signing` does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
 
@@ -85,14 +86,22 @@ def _do(folder: str | None, act: Callable[[Desk], Awaitable[signing.Step]], done
     step = at_desk(folder, act)
     records = dns.of_keys(step.keys)
     lines = [f"{done}: {', '.join(row.selector for row in step.keys)} of {step.domain}", _DNS[done], *(f"  {one.line}" for one in records)]
-    lines += [f"then, {_when(one)}: {one.command}" for one in step.following]
+    following = _together(step.following)
+    lines += [f"then, {_when(one)}: {one.command}" for one in following]
     facts = {
         "domain": step.domain,
         done.replace(" ", "_"): [row.selector for row in step.keys],
         "dns": [one.facts for one in records],
-        "next": [_next_facts(one) for one in step.following],
+        "next": [_next_facts(one) for one in following],
     }
     print_done("\n".join(lines), facts, as_json=as_json)
+
+
+def _together(steps: Sequence[signing.Next]) -> Sequence[signing.Next]:
+    """Give one command for steps that may be taken in one: without a selector a command takes all keys that it concerns."""
+    if len(steps) > 1 and len({(one.verb, one.domain, one.at) for one in steps}) == 1:
+        return [dataclasses.replace(steps[0], selector="")]
+    return steps
 
 
 def _when(following: signing.Next) -> str:
