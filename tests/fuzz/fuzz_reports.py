@@ -132,7 +132,7 @@ def mutate(random: Random) -> bytes:
     return bytes(data)
 
 
-TARGET = Target(check, mutate)
+TARGET = Target(check, mutate, SEEDS)
 
 if __name__ == "__main__":
     TARGET.main()
