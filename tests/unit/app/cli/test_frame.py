@@ -36,10 +36,15 @@ def test_the_promised_commands_are_there() -> None:
     kinds = {(kind, verb) for kind in ("domain", "account", "alias") for verb in ("add", "list", "show", "remove")}
     others = {
         ("domain", "catch-all"),
+        ("domain", "dns"),
+        *(("dkim", verb) for verb in ("list", "new", "use", "retire", "remove")),
         ("account", "password"),
         ("settings", "show"),
         ("settings", "set"),
         ("demo", "crash"),
+        ("demo", "verdicts"),
+        ("report", "list"),
+        ("report", "show"),
         ("try",),
         ("serve",),
         ("check-config",),
