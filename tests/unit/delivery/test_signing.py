@@ -166,6 +166,16 @@ async def test_two_authors_of_two_domains_are_both_signed_for(house: Indoors) ->
         assert sorted(await signatures(house, host.messages[0])) == sorted([*GOOD, *(("other.test", algorithm, result) for _, algorithm, result in GOOD)])
 
 
+async def test_an_internationalized_author_is_signed_for_by_the_a_labels_of_his_domain(house: Indoors) -> None:
+    await domains.add(house.desk, "bücher.test")
+    async with peer() as host:
+        host.keywords = ("8BITMIME", "SMTPUTF8")
+        queue = Queue(house, host.port)
+        await queue.put("zoe@faraway.test", content="From: Jörg <jörg@bücher.test>\r\nSubject: Grüße\r\n\r\nx\r\n".encode(), kind=SUBMITTED)
+        await queue.work()
+        assert [(domain, result) for domain, _, result in await signatures(house, host.messages[0])] == [("xn--bcher-kva.test", Result.PASS)] * 2
+
+
 async def test_each_destination_gets_the_same_signatures(house: Indoors) -> None:
     async with peer() as host:
         queue = Queue(house, host.port)
