@@ -326,6 +326,8 @@ def match(wanted: Arg, got: Arg, variables: Variables) -> Variables | None:
         return variables
     if isinstance(wanted, list) or isinstance(got, list):
         return match_list(wanted, got, variables) if isinstance(wanted, list) and isinstance(got, list) else None
+    # The published tool compares as C does, up to the first NUL, and one script leans on it.
+    wanted, got = wanted.partition("\0")[0], got.partition("\0")[0]
     pattern, unknown = _pattern(wanted, variables)
     found = re.fullmatch(pattern, got, re.IGNORECASE | re.DOTALL)
     if found is None:

@@ -26,6 +26,7 @@ MATCHES: dict[str, tuple[str, str, Variables | None]] = {
     "a flag too many": ("1 fetch (flags (\\seen))", "1 FETCH (FLAGS (\\Seen \\Deleted))", None),
     "a flag too few": ("1 fetch (flags (\\seen a))", "1 FETCH (FLAGS (\\Seen))", None),
     "\\Recent demanded": ("1 fetch (flags (\\recent))", "1 FETCH (FLAGS ())", None),
+    "what follows a NUL is not looked at": ('1 fetch (binary[1] "a\0b")', '1 FETCH (BINARY[1] "a\0c")', {}),
     "search is exact": ("search 1 2", "SEARCH 1 2 3", None),
     "conditions need only begin": ("ok [unseen 1]", "OK [UNSEEN 1] first unseen", {}),
     "a code is learnt": ("ok [uidnext $n]", "OK [UIDNEXT 9] next", {"n": "9"}),

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """APPEND: messages their owner puts into a mailbox, scanned and sealed while they come.
 
-Obeys RFC 3501 §6.3.11, RFC 3502 (several, all or none), RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 5321 §6.1 by analogy: OK means durable.
+Obeys RFC 3501 §6.3.11, RFC 3502 (several, all or none), RFC 3516 §4.4 (binary parts),
+RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 5321 §6.1 by analogy: OK means durable.
 Must never know how content is kept.
 """
 
 from __future__ import annotations
 
+import asyncio
+
 from moatmail.core.errors import NotFoundError, OverQuotaError
+from moatmail.core.limits.endpoints import BINARY_APPEND, PIECE
 from moatmail.crypto.seal import new_id
 from moatmail.endpoints.imap.appending import Appending, Sealed
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.sync import sync
 from moatmail.mailbox import mailboxes, messages
 from moatmail.mailbox.incoming import HeaderTooLargeError
+from moatmail.message.binary import without_binary
 from moatmail.store.operations import Append
 from moatmail.wire.imap import events, responses
 
@@ -52,16 +57,23 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
     waiting = sum(one.content.size for one in sealed)
     if owner.quota_octets and owner.used_octets + waiting + command.size > owner.quota_octets:
         raise OverQuotaError
+    if command.binary and command.size > BINARY_APPEND:
+        raise RefusedError(b"a message with binary parts must be smaller", b"TOOBIG")
     keywords = tuple(word.decode() for word in command.flags.keywords)
     received_at = conversation.now() if command.date is None else float(command.date.seconds)
     now = conversation.door.clock.monotonic()
-    return Appending(row.id, command.flags.bits, keywords, received_at, conversation.door.new_content(), now, sealed=sealed)
+    return Appending(
+        row.id, command.flags.bits, keywords, received_at, conversation.door.new_content(), now, binary=[] if command.binary else None, sealed=sealed
+    )
 
 
 async def on_append_data(conversation: Conversation, command: events.AppendData) -> None:
     """Take octets; what cannot be kept is refused, and the rest of it dropped by the engine."""
     appending = conversation.appending
     if appending is None:
+        return
+    if appending.binary is not None:
+        appending.binary.append(command.data)
         return
     try:
         _feed(appending, appending.lines.take(command.data))
@@ -93,6 +105,8 @@ async def on_append_end(conversation: Conversation, command: events.AppendEnd) -
 async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
     account = conversation.account
     incoming = appending.incoming
+    if appending.binary is not None:
+        await _feed_binary(appending, appending.binary)
     _feed(appending, appending.lines.finish())
     try:
         incoming.finish()
@@ -101,6 +115,16 @@ async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
     content, key = await incoming.seal(b"")
     prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at)
     return Sealed(content, messages.append(prepared, account.id, account.keys, appending.mailbox, appending.flags, appending.keywords))
+
+
+async def _feed_binary(appending: Appending, pieces: list[bytes]) -> None:
+    # RFC 3516 §4.4: binary parts are kept in base64, so that every reader and every way out can carry them.
+    made = await asyncio.to_thread(without_binary, b"".join(pieces))
+    if made is None:
+        raise RefusedError(b"NUL outside of a part cannot be kept", b"UNKNOWN-CTE")
+    for start in range(0, len(made), PIECE):
+        _feed(appending, appending.lines.take(made[start : start + PIECE]))
+        await asyncio.sleep(0)
 
 
 async def _keep(conversation: Conversation) -> bytes:

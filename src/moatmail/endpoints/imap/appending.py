@@ -33,5 +33,7 @@ class Appending:
     incoming: Incoming
     since: float
     lines: Newlines = field(default_factory=Newlines)
+    binary: list[bytes] | None = None
+    """What came of a message that may hold binary parts; it is looked through, and made one without, when it is whole."""
     sealed: list[Sealed] = field(default_factory=list)
     """The earlier messages of this command."""

@@ -17,8 +17,9 @@ from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.imap_string import string
 from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
+from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
-from moatmail.endpoints.imap.sections import Piece, cut, needs_summary
+from moatmail.endpoints.imap.sections import cut, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import placements
@@ -29,7 +30,7 @@ from moatmail.mailbox.view import View
 from moatmail.net.drive import PeerGoneError
 from moatmail.store.queries import MessageRow
 from moatmail.wire.imap import events, flags, responses
-from moatmail.wire.imap.fetch import Attribute, BodySection, FetchItem
+from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
 from moatmail.wire.imap.sequence import PartialRange
 
@@ -42,7 +43,7 @@ class Plan:
     """What a FETCH needs of each message."""
 
     items: tuple[FetchItem, ...]
-    sections: tuple[BodySection, ...]
+    sections: tuple[BodySection | BinarySection, ...]
     from_arrays: bool
     summary: bool
     sets_seen: bool
@@ -53,7 +54,7 @@ class Plan:
         items = list(dict.fromkeys(command.items))
         if command.changed_since is not None and Attribute.MODSEQ not in items:
             items.append(Attribute.MODSEQ)  # RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it
-        sections = tuple([item for item in items if isinstance(item, BodySection)])
+        sections = tuple([item for item in items if isinstance(item, BodySection | BinarySection)])
         return cls(
             tuple(items),
             sections,
@@ -79,6 +80,8 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
         raise RefusedError(fetch.damaged.public.encode(), b"SERVERBUG")  # the administrator was told of each
+    if fetch.undecodable:
+        raise RefusedError(b"a part is in an unknown transfer encoding", b"UNKNOWN-CTE")  # RFC 3516 §4.3
     if fetch.missing and not command.uid:
         raise EXPUNGE_ISSUED
     conversation.done(command, b"fetched")
@@ -95,6 +98,8 @@ class Fetch:
         self._written = 0
         self.missing = False
         """Whether a message of the set is gone."""
+        self.undecodable = False
+        """Whether a part is in an encoding that nobody here can undo."""
         self.damaged: SealBrokenError | None = None
         """The first message that did not open; the others are served."""
 
@@ -231,16 +236,20 @@ class Fetch:
         except SealBrokenError as error:
             self._conversation.alert(error)
             self.damaged = self.damaged or error
+        except UnknownEncodingError:
+            self.undecodable = True
         except NotFoundError:
             self.missing = True
 
     async def _write_items(self, subject: _Subject, *, told_seen: bool) -> None:
-        items: list[bytes | tuple[BodySection, Piece]] = []
+        items: list[bytes | Streamed] = []
         if self._plan.sections and subject.message is not None:
             await subject.message.open(self._conversation.account)
         for item in self._plan.items:
             if isinstance(item, BodySection):
                 items.append(_section(subject, item))
+            elif isinstance(item, BinarySection):
+                items.append(await render(subject.opened(), item, self._conversation.pause))
             else:
                 items.append(_ITEMS[item](subject))
         # RFC 3501 §6.4.5: that the flags changed belongs into the response.
@@ -250,7 +259,7 @@ class Fetch:
             items.append(_modseq(subject))
         await self._write(subject, items)
 
-    async def _write(self, subject: _Subject, items: list[bytes | tuple[BodySection, Piece]]) -> None:
+    async def _write(self, subject: _Subject, items: list[bytes | Streamed]) -> None:
         engine, by_uid = self._conversation.engine, self._conversation.uid_only
         number = subject.uid if by_uid else subject.number
         if all(isinstance(item, bytes) for item in items):
@@ -264,20 +273,17 @@ class Fetch:
                 if isinstance(item, bytes):
                     engine.write(item)
                 else:
-                    await self._stream(subject, *item)
+                    await self._stream(item)
             engine.write(b")\r\n")
         if await self._conversation.pause(self._written):
             self._written = 0
 
-    async def _stream(self, subject: _Subject, item: BodySection, piece: Piece) -> None:
+    async def _stream(self, item: Streamed) -> None:
         """Write large content in pieces, each awaited: memory stays bounded, however slow the reader."""
-        message = subject.message
-        if message is None:
-            return
         engine = self._conversation.engine
-        pieces = message.read(piece.start, piece.length)
+        pieces = item.pieces
         first = next(pieces)  # what does not open at all is found before the literal is announced
-        engine.write(responses.section_head(item.label, piece.length) + first)
+        engine.write(item.head + first)
         await self._conversation.flush()
         try:
             for octets in pieces:
@@ -321,9 +327,12 @@ class _Subject:
         return place
 
 
-def _section(subject: _Subject, item: BodySection) -> bytes | tuple[BodySection, Piece]:
-    piece = cut(subject.opened(), item)
-    return (item, piece) if piece.length else responses.section_item(item.label, piece.whole)
+def _section(subject: _Subject, item: BodySection) -> bytes | Streamed:
+    message = subject.opened()
+    piece = cut(message, item)
+    if not piece.length:
+        return responses.section_item(item.label, piece.whole)
+    return Streamed(responses.section_head(item.label, piece.length), message.read(piece.start, piece.length))
 
 
 def _flags(subject: _Subject) -> bytes:

@@ -14,7 +14,7 @@ from moatmail.core.limits.message import HEADER_MAX
 from moatmail.mailbox.reading import OpenMessage
 from moatmail.message.header import Header
 from moatmail.message.summary import section as place_of
-from moatmail.wire.imap.fetch import BodySection, Section
+from moatmail.wire.imap.fetch import BinarySection, BodySection, Section
 
 _FIELDS = (Section.HEADER_FIELDS, Section.HEADER_FIELDS_NOT)
 
@@ -28,9 +28,9 @@ class Piece:
     length: int = 0
 
 
-def needs_summary(item: BodySection) -> bool:
+def needs_summary(item: BodySection | BinarySection) -> bool:
     """Tell whether the places of parts are asked; the whole message, its header and its text are found without."""
-    return bool(item.part) or item.section is Section.MIME
+    return bool(item.part) or (isinstance(item, BodySection) and item.section is Section.MIME)
 
 
 def cut(message: OpenMessage, item: BodySection) -> Piece:

@@ -256,7 +256,7 @@ def append_head(cursor: Cursor, mailbox: str | None = None) -> AppendHead:
     if cursor.at(b'"'):
         date = cursor.date_time()
         cursor.space(b"a message")
-    if not cursor.at_literal:
+    if not cursor.at_literal and not cursor.at(b"~{"):
         fail(b"expected the message as a literal")
     return AppendHead(mailbox, flags, date)
 

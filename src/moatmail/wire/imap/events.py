@@ -202,6 +202,7 @@ class Append(Command):
     """A message of APPEND is announced (RFC 3501 §6.3.11): `admit` or `finish` with NO; then `AppendData` until `size` octets came.
 
     `index` is 0; with MULTIAPPEND (RFC 3502) each further message is one more `Append` of the same tag. `date` is None if not given.
+    `binary`: announced as one that may hold NUL (RFC 3516 §4.4).
     """
 
     mailbox: str
@@ -209,6 +210,7 @@ class Append(Command):
     date: ZonedMoment | None
     size: int
     index: int = 0
+    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

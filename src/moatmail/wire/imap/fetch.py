@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The items of FETCH: attributes, and sections of the content.
 
-Obeys RFC 3501 §6.4.5, RFC 7162 §3.1.4 (MODSEQ) and RFC 8970 (PREVIEW).
+Obeys RFC 3501 §6.4.5, RFC 3516 (BINARY), RFC 7162 §3.1.4 (MODSEQ) and RFC 8970 (PREVIEW).
 Must never know a message.
 """
 
@@ -54,7 +54,22 @@ class BodySection:
     peek: bool = False
 
 
-FetchItem = Attribute | BodySection
+@dataclass(frozen=True, slots=True)
+class BinarySection:
+    r"""``BINARY[part]<origin.length>`` and ``BINARY.SIZE[part]``: a part with its transfer encoding undone (RFC 3516 §4.2, RFC 9051 §6.4.5).
+
+    As in `BodySection`; `origin` and `length` count decoded octets. `size_only`: their number alone.
+    """
+
+    label: bytes
+    part: tuple[int, ...] = ()
+    origin: int | None = None
+    length: int | None = None
+    peek: bool = False
+    size_only: bool = False
+
+
+FetchItem = Attribute | BodySection | BinarySection
 
 # RFC 3501 §6.4.5: a macro stands alone.
 FAST: Final = (Attribute.FLAGS, Attribute.INTERNALDATE, Attribute.RFC822_SIZE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of FETCH.
 
-Obeys RFC 3501 §9 (fetch, section), RFC 4466 §2.4 (modifiers), RFC 7162 §7, RFC 8970 §6, RFC 9394 §4.
+Obeys RFC 3501 §9 (fetch, section), RFC 3516 §7, RFC 4466 §2.4 (modifiers), RFC 7162 §7, RFC 8970 §6, RFC 9394 §4.
 Must never know a message.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.limits import imap as limits
-from moatmail.wire.imap.fetch import ATTRIBUTES, MACROS, OLD_NAMES, SECTIONS, Attribute, BodySection, FetchItem, Section
+from moatmail.wire.imap.fetch import ATTRIBUTES, MACROS, OLD_NAMES, SECTIONS, Attribute, BinarySection, BodySection, FetchItem, Section
 from moatmail.wire.imap.grammar import Cursor, fail
 from moatmail.wire.imap.sequence import PartialRange
 
@@ -22,6 +22,7 @@ _FIELD_NAME: Final = re.compile(rb"[\x21-\x39\x3b-\x7e]+")  # RFC 5322 §2.2: pr
 _ATOM_LIKE: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\\]]+")
 _BODY_NAMES: Final = {b"BODY": False, b"BODY.PEEK": True}
 _LAZY: Final = b" (LAZY)"
+_BINARY_NAMES: Final = frozenset((b"BINARY", b"BINARY.PEEK", b"BINARY.SIZE"))
 _LIST_SECTIONS: Final = frozenset((Section.HEADER_FIELDS, Section.HEADER_FIELDS_NOT))
 
 
@@ -77,6 +78,8 @@ def with_uid(taken: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:
 def _item(cursor: Cursor, name: bytes) -> FetchItem:
     if name in _BODY_NAMES and cursor.at(b"["):
         return _body_section(cursor, peek=_BODY_NAMES[name])
+    if name in _BINARY_NAMES and cursor.at(b"["):
+        return _binary_section(cursor, name)
     if name == Attribute.PREVIEW.value and cursor.text[cursor.position : cursor.position + len(_LAZY)].upper() == _LAZY:
         cursor.position += len(_LAZY)  # RFC 8970 §3.2: may be answered by NIL; ours lies in the summary, as near as everything else asked for
     item: FetchItem | None = ATTRIBUTES.get(name) or OLD_NAMES.get(name)
@@ -93,13 +96,30 @@ def _body_section(cursor: Cursor, *, peek: bool) -> BodySection:
     if not cursor.at(b"]"):
         section, fields = _section_text(cursor, nested=bool(part))
     cursor.expect(b"]", b"after the section")
-    origin = length = None
-    if cursor.take(b"<"):
-        origin = cursor.number(b"the origin octet")
-        cursor.expect(b".", b"after the origin octet")
-        length = cursor.positive(b"the number of octets")
-        cursor.expect(b">", b"after the number of octets")
+    origin, length = _octet_range(cursor)
     return BodySection(_label(part, section, fields, origin), part, section, fields, origin, length, peek)
+
+
+def _octet_range(cursor: Cursor) -> tuple[int, int] | tuple[None, None]:
+    if not cursor.take(b"<"):
+        return None, None
+    origin = cursor.number(b"the origin octet")
+    cursor.expect(b".", b"after the origin octet")
+    length = cursor.positive(b"the number of octets")
+    cursor.expect(b">", b"after the number of octets")
+    return origin, length
+
+
+def _binary_section(cursor: Cursor, name: bytes) -> BinarySection:
+    cursor.expect(b"[", b"after BINARY")
+    part = _part(cursor)
+    cursor.expect(b"]", b"after the part")
+    numbers = b".".join(b"%d" % number for number in part)
+    if name == b"BINARY.SIZE":
+        return BinarySection(b"BINARY.SIZE[%b]" % numbers, part, peek=True, size_only=True)
+    origin, length = _octet_range(cursor)
+    label = b"BINARY[%b]" % numbers + (b"" if origin is None else b"<%d>" % origin)
+    return BinarySection(label, part, origin, length, peek=name == b"BINARY.PEEK")
 
 
 def _part(cursor: Cursor) -> tuple[int, ...]:

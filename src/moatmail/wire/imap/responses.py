@@ -225,16 +225,24 @@ def rendered_item(name: bytes, value: bytes) -> bytes:
     return b"%b %b" % (name, value)
 
 
-def section_item(label: bytes, octets: bytes | None) -> bytes:
-    """Write a section of the content as a literal; NIL if there is no such part. An empty one is the empty string (RFC 3501 §7.4.2)."""
+def section_item(label: bytes, octets: bytes | None, *, eight_bit: bool = False) -> bytes:
+    """Write a section of the content as a literal, `eight_bit` as one that may hold NUL (RFC 3516 §4.2); NIL if there is no such part.
+
+    An empty one is the empty string (RFC 3501 §7.4.2).
+    """
     if octets is None:
         return label + b" NIL"
-    return label + (b" " + literal(octets) if octets else b' ""')
+    return label + ((b" ~" if eight_bit else b" ") + literal(octets) if octets else b' ""')
 
 
-def section_head(label: bytes, size: int) -> bytes:
+def section_head(label: bytes, size: int, *, eight_bit: bool = False) -> bytes:
     """Write what precedes the octets of a section that are written in pieces: exactly `size` octets have to follow."""
-    return b"%b {%d}\r\n" % (label, size)
+    return b"%b %b{%d}\r\n" % (label, b"~" if eight_bit else b"", size)
+
+
+def binary_size_item(label: bytes, size: int) -> bytes:
+    """Write BINARY.SIZE of a part (RFC 3516 §4.3)."""
+    return b"%b %d" % (label, size)
 
 
 def fetch_head(number: int, *, by_uid: bool = False) -> bytes:

@@ -352,8 +352,6 @@ class IMAPServer:
     def _judge_literal(self, marker: LiteralMarker) -> None:
         """Decide about a literal before an octet of it is read."""
         opening = open_command(self._parts, self.state, self.profile)
-        if marker.binary:
-            raise BadSyntaxError(b"binary literals are not supported")
         if opening.name == b"APPEND":
             opening.cursor.space(b"arguments")
             try:
@@ -361,6 +359,8 @@ class IMAPServer:
                 return
             except LiteralPendingError:
                 pass  # the mailbox name is a literal
+        if marker.binary:
+            raise BadSyntaxError(b"only a message may be a binary literal")  # RFC 3516 §4.4
         limit = self.profile.literals_before_login if self.state is State.NOT_AUTHENTICATED else self.profile.literals
         if self._held + marker.size > limit:
             raise BadSyntaxError(b"the literal is too large")
@@ -425,7 +425,7 @@ class IMAPServer:
             raise CommandRefusedError(b"the message is too large", b"TOOBIG")
         if marker.size == 0:
             raise CommandRefusedError(b"an empty message cannot be stored")  # RFC 3502 §6.3.11 uses it to call an APPEND off
-        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index)
+        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index, marker.binary)
         self._forget_command()
         self._literal = None
         self._append = append
@@ -469,7 +469,7 @@ class IMAPServer:
 
     def _next_message(self, append: events.Append, line: bytes) -> None:
         """Read the announcement of one more message (RFC 3502 §6)."""
-        if self._literal is None or self._literal.binary:
+        if self._literal is None:
             raise BadSyntaxError(b"unexpected text after the message")
         if append.index + 1 >= limits.APPEND_MESSAGES:
             raise CommandRefusedError(b"too many messages", b"LIMIT")

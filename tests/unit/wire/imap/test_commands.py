@@ -16,7 +16,7 @@ from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events as e
 from moatmail.wire.imap import search as s
 from moatmail.wire.imap.commands import open_command, parse_arguments
-from moatmail.wire.imap.fetch import Attribute, BodySection, Section
+from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, Section
 from moatmail.wire.imap.flags import ANSWERED, DELETED, FLAGGED, RECENT, SEEN, FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError
 from moatmail.wire.imap.profile import Profile, State
@@ -97,6 +97,9 @@ FETCH = {
     "the whole message": (b"FETCH 1 BODY[]", (section(b"BODY[]"),)),
     "a peek at a part": (b"FETCH 1 BODY.PEEK[1.2]", (section(b"BODY[1.2]", part=(1, 2), peek=True),)),
     "a partial names only its origin": (b"FETCH 1 body.peek[text]<8.2>", (section(b"BODY[TEXT]<8>", section=Section.TEXT, origin=8, length=2, peek=True),)),
+    "a decoded part": (b"FETCH 1 BINARY[1.2]<3.4>", (BinarySection(b"BINARY[1.2]<3>", (1, 2), 3, 4),)),
+    "a peek at a decoded part": (b"FETCH 1 binary.peek[]", (BinarySection(b"BINARY[]", peek=True),)),
+    "the size of a decoded part": (b"FETCH 1 (BINARY.SIZE[7])", (BinarySection(b"BINARY.SIZE[7]", (7,), peek=True, size_only=True),)),
     "a preview": (b"FETCH 1 preview", (Attribute.PREVIEW,)),
     "a preview in no hurry, among others": (b"FETCH 1 (PREVIEW (lazy) UID)", (Attribute.PREVIEW, Attribute.UID)),
     "MIME of a part": (b"FETCH 1 BODY[3.MIME]", (section(b"BODY[3.MIME]", part=(3,), section=Section.MIME),)),
@@ -339,6 +342,9 @@ BAD = {
     "PARTIAL to the star": (b"SEARCH RETURN (PARTIAL 1:*) ALL", b"a place"),
     "PARTIAL of two signs": (b"SEARCH RETURN (PARTIAL -1:5) ALL", b"between places"),
     "PARTIAL from nothing": (b"SEARCH RETURN (PARTIAL 0:5) ALL", b"a place must not be 0"),
+    "a decoded header": (b"FETCH 1 BINARY[1.HEADER]", b"after the part"),
+    "a part of a size": (b"FETCH 1 BINARY.SIZE[1]<0.5>", b"unexpected text"),
+    "BINARY without a section": (b"FETCH 1 BINARY", b"unknown FETCH item"),
     "a preview in another way": (b"FETCH 1 PREVIEW (SOON)", b"unknown FETCH modifier"),
     "no sort criterion": (b"SORT () UTF-8 ALL", b"a sort criterion"),
     "an unknown sort criterion": (b"SORT (COLOUR) UTF-8 ALL", b"unknown sort criterion"),

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BINARY over a door: decoded parts, their sizes, large ones in pieces, and messages that come with NUL."""
+
+from __future__ import annotations
+
+import base64
+import random
+from binascii import b2a_base64
+
+import pytest
+
+from tests.unit.endpoints.imap.lab import HELLO, Client, Lab
+
+HEAD = b'Subject: parts\r\nContent-Type: multipart/mixed; boundary="b"\r\n\r\n'
+PARTS = (
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nK=C3=B6ln\r\n",
+    b"Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b2a_base64(b"a\0b\0c") + b"\r\n",
+    b"Content-Type: text/plain\r\n\r\nplain\r\n",
+    b"Content-Type: text/plain\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nsecret\r\n",
+    b"Content-Type: message/rfc822\r\n\r\nSubject: inner\r\nContent-Transfer-Encoding: base64\r\n\r\naW5uZXI=\r\n",
+)
+MESSAGE = HEAD + b"--b\r\n" + b"--b\r\n".join(PARTS) + b"--b--\r\n"
+
+ANSWERS = {
+    "BINARY.PEEK[1]": b"BINARY[1] {5}\r\nK\xc3\xb6ln",
+    "BINARY.PEEK[1]<1.3>": b"BINARY[1]<1> {3}\r\n\xc3\xb6l",
+    "BINARY.PEEK[2]": b"BINARY[2] ~{5}\r\na\0b\0c",
+    "BINARY.PEEK[2]<2.1>": b"BINARY[2]<2> {1}\r\nb",
+    "BINARY.PEEK[2]<9.9>": b'BINARY[2]<9> ""',
+    "BINARY.PEEK[3]": b"BINARY[3] {5}\r\nplain",
+    "BINARY.PEEK[5.1]": b"BINARY[5.1] {5}\r\ninner",
+    "BINARY.PEEK[7]": b"BINARY[7] NIL",
+    "BINARY.SIZE[1]": b"BINARY.SIZE[1] 5",
+    "BINARY.SIZE[2]": b"BINARY.SIZE[2] 5",
+    "BINARY.SIZE[7]": b"BINARY.SIZE[7] 0",
+    "(BINARY.SIZE[5] BINARY.PEEK[3])": b"BINARY.SIZE[5] 61 BINARY[3] {5}\r\nplain",
+}
+
+
+async def test_every_part_is_told_decoded(lab: Lab) -> None:
+    # RFC 3516 §4.2, §4.3.
+    await lab.deliver(MESSAGE)
+    client = await lab.client(select="INBOX")
+    for item, wanted in ANSWERS.items():
+        assert await client.ok(f"FETCH 1 {item}") == [b"1 FETCH (%b)" % wanted], item
+    (whole,) = await client.ok("FETCH 1 (BODY.PEEK[] BINARY.PEEK[])")
+    body, _, binary = whole.partition(b" BINARY[] ")
+    assert body.partition(b" {")[2] + b")" == binary.removeprefix(b"{")
+    assert (await client.ok("FETCH 1 FLAGS"))[0] == b"1 FETCH (FLAGS (\\Recent))"
+    assert b"\\Seen" in (await client.ok("FETCH 1 BINARY[3]"))[0]
+
+
+async def test_an_unknown_encoding_is_told_and_the_others_are_served(lab: Lab) -> None:
+    await lab.deliver(MESSAGE, HELLO)
+    client = await lab.client(select="INBOX")
+    for item in ("BINARY.PEEK[4]", "BINARY.SIZE[4]"):
+        told = await client.command(f"FETCH 1:2 ({item})")
+        assert client.tagged.startswith(b"NO [UNKNOWN-CTE]")
+        assert len(told) == 1
+    assert lab.events.alerts() == []
+
+
+async def test_a_large_part_in_pieces(lab: Lab) -> None:
+    octets = random.Random(7).randbytes(900_000)
+    await lab.deliver(b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(octets).replace(b"\n", b"\r\n"))
+    client = await lab.client(select="INBOX")
+    (answer,) = await client.ok("FETCH 1 (BINARY.SIZE[1] BINARY.PEEK[1])")
+    assert answer == b"1 FETCH (BINARY.SIZE[1] 900000 BINARY[1] ~{900000}\r\n%b)" % octets
+    (answer,) = await client.ok("FETCH 1 (BINARY.PEEK[1]<70000.300000>)")
+    assert answer == b"1 FETCH (BINARY[1]<70000> ~{300000}\r\n%b)" % octets[70_000:370_000]
+
+
+BINARY = b"Subject: x\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+
+
+async def append_binary(client: Client, octets: bytes) -> bytes:
+    await client.command(b"APPEND INBOX ~{%d+}\r\n%b" % (len(octets), octets))
+    return client.tagged
+
+
+async def test_a_binary_message_comes_back_as_it_went(lab: Lab) -> None:
+    # RFC 3516 §4.4: kept in base64, and decoded again.
+    client = await lab.client(select="INBOX")
+    for body in (b"\0\n\r\xff", random.Random(3).randbytes(300_000)):
+        assert (await append_binary(client, BINARY + body)).startswith(b"OK [APPENDUID")
+        (answer,) = await client.ok("FETCH * (BINARY.PEEK[1] BODY.PEEK[1])")
+        head, _, encoded = answer.partition(b" BODY[1] ")
+        assert head.endswith(b"~{%d}\r\n%b" % (len(body), body))
+        assert base64.b64decode(encoded.partition(b"\r\n")[2]) == body
+        assert b"\0" not in encoded
+
+
+async def test_binary_and_other_messages_in_one_append(lab: Lab) -> None:
+    client = await lab.client(select="INBOX")
+    one = BINARY + b"\0\0"
+    await client.ok(b"APPEND INBOX {%d+}\r\n%b ~{%d+}\r\n%b" % (len(HELLO), HELLO, len(one), one))
+    assert await client.ok("FETCH 2 BINARY.SIZE[1]") == [b"2 FETCH (BINARY.SIZE[1] 2)"]
+
+
+@pytest.mark.parametrize(
+    ("octets", "answer"),
+    [
+        pytest.param(b"Subject: \0\r\n\r\nx", b"NO [UNKNOWN-CTE]", id="a NUL in the header"),
+        pytest.param(BINARY + b"x" * 4 * 1024 * 1024, b"NO [TOOBIG]", id="more than is held at once"),
+        pytest.param(b"X: " + b"y" * 300_000 + b"\r\n\r\n", b"NO [TOOBIG]", id="a header too large"),
+    ],
+)
+async def test_what_cannot_be_kept_is_refused(lab: Lab, octets: bytes, answer: bytes) -> None:
+    client = await lab.client()
+    assert (await append_binary(client, octets)).startswith(answer)
+    assert await client.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 0)"]
+    assert lab.events.alerts() == []
