@@ -60,7 +60,7 @@ def test_a_report_is_listed_once_with_its_totals(informed: Trial) -> None:
     told = answer(moatmail("report", "list", "--kind", "dmarc", "--json", "--dir", str(informed.folder)))
     assert told["totals"] == {"messages": 42, "pass": 40, "fail": 2}
     (one,) = told["reports"]
-    assert (one["reporter"], one["report_id"], one["sources"]) == ("Reporter", "e2e-1", 2)
+    assert (one["reporter"], one["report_id"], one["sources"]) == ("Reporter (not proved)", "e2e-1", 2)
 
 
 def test_its_sources_are_shown(informed: Trial) -> None:

@@ -234,6 +234,13 @@ def report(report_id: str, kind: str = "dmarc", domain: str = "example.test") ->
     return o.NewReport(new_id(), kind, NOW, domain, "big.test", report_id, NOW - 86400, NOW, {"messages": 3, "passed": 2}, '[{"ip":"192.0.2.1"}]')
 
 
+async def test_reports_of_others_go_after_a_year(store: Store) -> None:
+    old = msgspec.structs.replace(report("old"), received_at=NOW - 401 * 86400.0)
+    await store.write(o.Accept((), reports=(old, report("new"))))
+    await store.write(o.EraseDecisions(NOW - 30 * 86400.0))
+    assert [row.report_id for row in await store.read(q.ListReports())] == ["new"]
+
+
 async def test_a_report_is_kept_once_with_the_mail_that_brought_it(store: Store) -> None:
     alice = await house(store)
     for reports in ((report("1"),), (report("1"), report("2", kind="tls")), (report("1", domain="other.test"),)):

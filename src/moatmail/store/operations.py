@@ -436,7 +436,7 @@ class EraseDue(Operation[int], frozen=True):
 
 
 class EraseDecisions(Operation[None], frozen=True):
-    """Forget decisions, keys of evidence, observations, and which reports were sent, from before `before`."""
+    """Forget decisions, keys of evidence, observations, and which reports were sent, from before `before`; reports of others a year later."""
 
     before: float
 

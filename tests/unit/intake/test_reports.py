@@ -69,7 +69,7 @@ async def rows(house: Indoors, kind: str = "", domain: str = "") -> tuple[Report
 async def test_a_report_becomes_a_row_and_nobody_gets_mail(house: Indoors) -> None:
     assert await send(house, [REPORTS], mail(gzip.compress(report()))) == {}
     (row,) = await rows(house)
-    assert (row.kind, row.domain, row.reporter, row.report_id) == ("dmarc", "example.test", "Reporter", "r1")
+    assert (row.kind, row.domain, row.reporter, row.report_id) == ("dmarc", "example.test", "Reporter (not proved)", "r1")
     assert (row.begin, row.end, row.received_at) == (BEGIN, BEGIN + 86_399, NOW)
     assert row.totals == {"messages": 3, "pass": 2, "fail": 1, "sources": 2, "records": 2}
     for name in ("ann", "bob"):
@@ -176,3 +176,15 @@ async def test_rows_hold_what_was_reported_as_json(house: Indoors) -> None:
     assert listed.rows == ""
     one = await desk_reports.show(house.desk, listed.id.hex())
     assert json.loads(one.row.rows)["report"]["published"] == {"domain": "example.test", "p": "none"}
+
+
+async def test_reports_without_end_are_put_off(house: Indoors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moatmail.store.apply.signing.REPORTS_A_DAY", 2)
+    for number in range(2):
+        await send(house, [REPORTS], mail(report(f"r{number}")))
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        await send(house, [REPORTS], mail(report("r3")))
+    assert refused.value.smtp_code == 452
+    house.clock.time += 86_401.0
+    assert await send(house, [REPORTS], mail(report("r4"))) == {}
+    assert len(await rows(house)) == 3

@@ -58,3 +58,7 @@ KEYS_TOLD_EVERY: Final = 3600.0  # seconds after which the same keys for the sam
 
 # ---- soft state ----
 DECISIONS_KEPT: Final = 30 * 86400.0  # seconds a decision may be asked about; what its filters learned from it is no reason to keep more
+
+# ---- reports of others ----
+REPORTS_A_DAY: Final = 10_000  # reports taken in a day; more is no reporter but somebody who fills the disk (500 domains with 20 reporters each)
+REPORTS_KEPT: Final = 400 * 86400.0  # seconds a report is kept: a year, to compare with the same month of the last

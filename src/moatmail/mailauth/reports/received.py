@@ -33,7 +33,7 @@ KINDS: Final = (KIND_DMARC, KIND_TLS, KIND_ABUSE, KIND_DMARC_FAILURE)
 
 
 class ReceivedReport(msgspec.Struct, frozen=True):
-    """One row: `domain` (A-labels, "" if the report names none), `reporter` and `report_id` name it, times are epoch seconds.
+    """One row: `domain` (A-labels, "" if the report names none), `reporter` (with who proved to have sent it) and `report_id` name it, times are epoch seconds.
 
     `totals` are messages (of TLS reports: sessions), pass and fail, and of DMARC reports sources and records; `rows` is the report as JSON, cut to
     REPORT_ROWS_OCTETS by whole records, which `totals` still count.
@@ -101,7 +101,7 @@ def _aggregate(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedRepor
         "sources": len({one.source_ip for one in report.records}),
         "records": len(report.records),
     }
-    reporter = _reporter(report.org_name, report.email, arrived.sender)
+    reporter = _reporter(arrived, report.org_name, report.email)
     report_id = _identifier(report.report_id, candidate.octets)
     yield ReceivedReport(KIND_DMARC, _domain(report.published.domain), reporter, report_id, report.begin, report.end, totals, _cut(report, arrived))
 
@@ -111,7 +111,7 @@ def _tls(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport]:
     by_domain: dict[str, list[TLSPolicy]] = {}
     for policy in report.policies:
         by_domain.setdefault(_domain(policy.domain) or arrived.domain, []).append(policy)
-    reporter, report_id = _reporter(report.org_name, report.contact, arrived.sender), _identifier(report.report_id, candidate.octets)
+    reporter, report_id = _reporter(arrived, report.org_name, report.contact), _identifier(report.report_id, candidate.octets)
     for domain, policies in list(by_domain.items())[:TLS_DOMAINS_MAX]:
         passed, failed = sum(one.successes for one in policies), sum(one.failures for one in policies)
         totals = {"messages": passed + failed, "pass": passed, "fail": failed}
@@ -127,7 +127,7 @@ def _feedback(candidate: Candidate, arrived: Arrived) -> Iterable[ReceivedReport
     yield ReceivedReport(
         KIND_DMARC_FAILURE if _is_dmarc(report) else KIND_ABUSE,
         _domain(report.domains[0]) if report.domains else arrived.domain,
-        _reporter(report.reporting_mta, arrived.sender, report.user_agent),
+        _reporter(arrived, report.reporting_mta, arrived.sender, report.user_agent),
         report_id,
         at,
         at,
@@ -156,8 +156,11 @@ def _domain(text: str) -> str:
     return name if name is not None and _NAME.fullmatch(name) is not None and is_question(name) else ""
 
 
-def _reporter(*names: str) -> str:
-    return next((name[:REPORT_KEY_MAX] for name in names if name), "unknown")
+def _reporter(arrived: Arrived, *names: str) -> str:
+    """Name the reporter as it names itself, and who proved to have sent it: nobody else's report has the same name and keeps this one out."""
+    name = next((name for name in names if name), arrived.sender or "unknown")
+    proof = arrived.sender if arrived.authenticated else "not proved"
+    return name[:REPORT_KEY_MAX] if name == proof else f"{name[: REPORT_KEY_MAX - len(proof) - 3]} ({proof})"
 
 
 def _identifier(given: str, octets: bytes) -> str:

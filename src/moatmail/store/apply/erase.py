@@ -16,7 +16,7 @@ from moatmail.store.apply.work import Work
 from moatmail.store.operations import EraseDecisions, EraseDue, ForgetObserved, RecordDecision, TruncateWAL
 from moatmail.store.soft import DAY
 from moatmail.store.sql import messages
-from moatmail.store.sql.signing import FORGET_SENT
+from moatmail.store.sql.signing import FORGET_REPORTS, FORGET_SENT
 from moatmail.store.sqlite import Row
 
 EVERYTHING: Final = 2**31
@@ -73,8 +73,9 @@ def drop_references(work: Work, references: Counter[bytes]) -> None:
 
 
 def erase_decisions(work: Work, operation: EraseDecisions) -> None:
-    """Have old soft state forgotten, after the commit, and which reports of such days were sent."""
+    """Have old soft state forgotten, after the commit, which reports of such days were sent, and reports of others that are older still."""
     work.effects.soft.append(operation)
+    work.db.run(FORGET_REPORTS, {"before": operation.before - (limits.REPORTS_KEPT - limits.DECISIONS_KEPT)})
     work.db.run(FORGET_SENT, {"before_day": int(operation.before // DAY)})
 
 

@@ -8,12 +8,13 @@ Must never know a private half for longer than it takes to wrap it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, OverQuotaError
+from moatmail.core.limits.store import REPORTS_A_DAY
 from moatmail.core.ports.sealer import Purpose
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import AddSigningKeys, NewReport, NewSigningKey, RemoveSigningKey, SentReport, SetSigningKey
@@ -22,6 +23,7 @@ from moatmail.store.sql import directory, signing
 STATES: Final = frozenset({"published", "active", "retired"})
 """Published: in the DNS, not used yet. Active: signs. Retired: signs no more, still in the DNS for mail under way."""
 
+DAY: Final = 86400.0
 _NOBODY: Final = 0  # keys belong to no account
 
 
@@ -86,11 +88,16 @@ def _check_state(state: str) -> None:
         raise ConflictError(f"no state of a key: {state!r}", public="no such state of a key")
 
 
-def keep_reports(work: Work, reports: Iterable[NewReport]) -> None:
-    """Keep received reports; one that came before is not kept twice."""
+def keep_reports(work: Work, reports: Sequence[NewReport]) -> None:
+    """Keep received reports; one that came before is not kept twice. Raises OverQuotaError when the day has had too many."""
+    if not reports:
+        return
+    row = work.db.one(signing.COUNT_REPORTS, {"since": work.now - DAY})
+    if row is not None and row[0] + len(reports) > REPORTS_A_DAY:
+        raise OverQuotaError("reports of a day")
     for report in reports:
-        row = msgspec.structs.asdict(report) | {"totals": msgspec.json.encode(report.totals).decode()}
-        work.db.run(signing.ADD_REPORT, row)
+        values = msgspec.structs.asdict(report) | {"totals": msgspec.json.encode(report.totals).decode()}
+        work.db.run(signing.ADD_REPORT, values)
 
 
 def is_new(work: Work, sent: SentReport | None) -> bool:

@@ -7,7 +7,7 @@ Must never know a private half: it is wrapped octets.
 
 from __future__ import annotations
 
-from sqlalchemy import delete, literal_column, or_, select, update
+from sqlalchemy import delete, func, literal_column, or_, select, update
 
 from moatmail.store.sql.schema import REPORT, SENT_REPORT, SIGNING_KEY
 from moatmail.store.sql.statement import given, insert_once, page, statement
@@ -31,6 +31,8 @@ ACTIVE_KEYS = statement(
 )
 
 ADD_REPORT = statement(insert_once(REPORT))
+COUNT_REPORTS = statement(select(func.count()).select_from(REPORT).where(_r.received_at > given("since")))
+FORGET_REPORTS = statement(delete(REPORT).where(_r.received_at < given("before")))
 _OPEN = (_r.id, _r.kind, _r.received_at, _r.domain, _r.reporter, _r.report_id, _r.begin, _r.end, _r.totals)
 _OF_KIND = or_(given("any_kind") == literal_column("1"), _r.kind == given("kind"))
 _OF_DOMAIN = or_(given("any_domain") == literal_column("1"), _r.domain == given("domain"))

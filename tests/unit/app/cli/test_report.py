@@ -64,7 +64,7 @@ def test_the_list_shows_each_report_and_the_totals(capsys: pytest.CaptureFixture
     assert run(["report", "list"]) == 0
     head, first, second, third, total = capsys.readouterr().out.splitlines()
     assert head.split() == ["id", "kind", "domain", "reporter", "begin", "messages", "pass", "fail"]
-    assert first.split() == ["00" * 16, "dmarc", "a.test", "Honest", "2023-11-14T22:13:20Z", "5", "5", "0"]
+    assert first.split() == ["00" * 16, "dmarc", "a.test", "Honest", "(r.test)", "2023-11-14T22:13:20Z", "5", "5", "0"]
     assert "Repor?ter" in second  # what a stranger wrote cannot paint our terminal
     assert third.split()[1] == "abuse"
     assert total == "3 reports: 13 messages, 10 pass, 3 fail"

@@ -279,3 +279,11 @@ def test_a_domain_that_is_no_name_is_that_of_the_address_it_came_to(name: str) -
     content = b"Content-Type: application/json\r\n\r\n" + b'{"policies":[{"policy":{"policy-domain":"%b"}}]}' % name.encode()
     (row,) = read_reports(content, Arrived(0, "", "ours.test"))
     assert row.domain == "ours.test"
+
+
+def test_a_forged_report_cannot_keep_out_the_true_one() -> None:
+    content = mail(report().encode(), "text/xml")
+    seen = [Arrived(0, "o.test"), Arrived(0, "o.test", authenticated=True), Arrived(0, "forger.test", authenticated=True)]
+    names = [read_reports(content, one)[0].reporter for one in seen]
+    assert names == ["o (not proved)", "o (o.test)", "o (forger.test)"]
+    assert read_reports(mail(report(head=HEAD.replace(">o<", ">o.test<")).encode(), "text/xml"), seen[1])[0].reporter == "o.test"
