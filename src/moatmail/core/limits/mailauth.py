@@ -159,6 +159,9 @@ REPORT_RECORDS_MAX: Final = 20_000
 REPORT_ELEMENTS_MAX: Final = 500_000
 """XML elements of one report that are read: REPORT_RECORDS_MAX records have 15 to 25 each."""
 
+REPORT_TAG_OCTETS: Final = 256 * 1024
+"""Octets of one tag or comment; real tags have a hundred, and one is read in a piece, during which nothing else runs."""
+
 REPORT_MENDS_MAX: Final = 10_000
 """Places of one report that are mended; more are no report with a fault but something else."""
 

@@ -154,6 +154,8 @@ def test_a_hostile_mail_is_answered_in_time_and_memory(name: str) -> None:
         ("an entity in UTF-16 without a mark", "no part"),
         ("a million elements", "more than 500000 elements"),
         ("elements within elements", "nested deeper"),
+        ("attributes without number", "a tag of more than"),
+        ("one start tag of four megabytes", "a tag of more than"),
         ("ampersands", "more than 10000 places"),
         ("deep JSON", "no JSON"),
         ("an encrypted archive", "encrypted"),
