@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import ipaddress
 import itertools
+import smtplib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -94,7 +95,7 @@ async def queued(house: Indoors) -> list[tuple[Envelope, EmailMessage]]:
     """Give what waits in the queue, opened."""
     keys = await house.store.read(GetQueueKeys(private=True))
     found = []
-    for claimed in await house.store.write(ClaimSpool(NOW, NOW + 60, "test", 100)):
+    for claimed in await house.store.write(ClaimSpool(house.clock.time, house.clock.time + 60, "test", 100)):
         opened = spool.open_entry(QueueKeys(keys.private), claimed)
         content = await house.store.read(GetContent(claimed.content))
         assert content is not None
@@ -258,3 +259,37 @@ async def test_what_waits_for_the_address_for_reports_and_is_none_fails(house: I
     await queue.work()
     (failed,) = house.ear.named("delivery.bounced")
     assert "5.6.0" in failed.text
+
+
+async def test_from_a_strangers_mail_to_the_report_about_it(tmp_path: Path) -> None:
+    """What was found at the door stands in tomorrow's report, and nothing of the message does."""
+    zone: Zone = {
+        "friend.test": {"TXT": ["v=spf1 -all"]},
+        "_dmarc.friend.test": {"TXT": ["v=DMARC1; p=reject; t=y; rua=mailto:d@friend.test"]},
+    }
+    text = "From: Carol <carol@news.friend.test>\r\nTo: ann@example.test\r\nSubject: between us\r\n\r\nhello\r\n"
+    async with indoors(tmp_path, zone) as house:
+        port = await house.open_door("mx")
+
+        def send() -> None:
+            with smtplib.SMTP("127.0.0.1", port, "client.friend.test", timeout=10) as client:
+                client.sendmail("bounce@friend.test", ["ann@example.test", "bob@example.test"], text)
+
+        for _ in range(2):
+            await asyncio.to_thread(send)
+        house.clock.time += DAY
+        await left(house, TODAY)
+        assert await send_reports(ports(house, zone)) == 1
+        ((envelope, message),) = await queued(house)
+        assert [str(one.address) for one in envelope.recipients] == ["d@friend.test"]
+        report = report_of(message)
+        (record,) = report.records
+        assert (report.published.p, report.published.testing, report.published.discovery_method) == ("reject", "y", "treewalk")
+        assert (record.source_ip, record.count, record.header_from) == ("127.0.0.1", 2, "news.friend.test")
+        assert (record.envelope_from, record.envelope_to) == ("friend.test", "example.test")
+        assert (record.disposition, record.dkim, record.spf) == ("quarantine", "fail", "fail")
+        assert [one.type for one in record.reasons] == ["policy_test_mode"]
+        assert [(one.domain, one.scope, one.result) for one in record.spf_results] == [("friend.test", "mfrom", "fail")]
+        octets = message.as_bytes() + gzip.decompress(next(iter(message.iter_attachments())).get_content())
+        for word in (b"carol", b"between us", b"ann@", b"bounce@"):
+            assert word not in octets

@@ -19,6 +19,7 @@ from moatmail.admin import accounts, aliases
 from moatmail.admin import reports as desk_reports
 from moatmail.mailauth.reports.build import aggregate_xml
 from moatmail.mailauth.reports.report import AggregateReport, Published, Record
+from moatmail.net.resolver_table import Zone
 from moatmail.store.queries import ReportRow
 from tests.house.indoors import NOW, PASSWORD, Indoors, indoors
 
@@ -188,3 +189,30 @@ async def test_reports_without_end_are_put_off(house: Indoors, monkeypatch: pyte
     house.clock.time += 86_401.0
     assert await send(house, [REPORTS], mail(report("r4"))) == {}
     assert len(await rows(house)) == 3
+
+
+PROVED: Zone = {
+    "reporter.test": {"TXT": ["v=spf1 ip4:127.0.0.1 -all"]},
+    "_dmarc.reporter.test": {"TXT": ["v=DMARC1; p=reject"]},
+}
+
+
+async def test_a_reporter_that_proves_its_domain_is_named_with_it(tmp_path: Path) -> None:
+    async with indoors(tmp_path, PROVED) as house:
+        house.settings = replace(house.settings, reports=replace(house.settings.reports, address=REPORTS))
+        await house.open_door("mx")
+        await send(house, [REPORTS], mail(gzip.compress(report())))
+        (row,) = await rows(house)
+        assert row.reporter == "Reporter (reporter.test)"
+        assert (await desk_reports.show(house.desk, row.id.hex())).kept.authenticated
+
+
+async def test_a_forged_report_is_no_row(tmp_path: Path) -> None:
+    """RFC 9990 §3.5.2, §8.2: reports pass DMARC; one that its domain disowns is kept as the suspicious mail it is."""
+    forged = {**PROVED, "reporter.test": {"TXT": ["v=spf1 -all"]}}
+    async with indoors(tmp_path, forged) as house:
+        house.settings = replace(house.settings, reports=replace(house.settings.reports, address=REPORTS))
+        await house.open_door("mx")
+        await send(house, [REPORTS], mail(gzip.compress(report())))
+        assert await rows(house) == ()
+        assert len(await house.messages_of("ann@example.test", "junk")) == 1
