@@ -253,6 +253,9 @@ class _Reader:
             name = (_phrase_text(phrase) if angle is not None else b"") or self._comment
             if angle is not None:
                 self._look_at_name(phrase)
+            # RFC 5322 §4.4 obs-domain: blanks and comments stand around dots; between two words some readers end the domain there.
+            at = _last_at(pieces)
+            self.damaged |= at >= 0 and _SPACE in _without_blanks(pieces[at + 1 :])
             self._add(_mailbox(name, self._route, pieces))
         self._clear()
 
@@ -301,9 +304,7 @@ def _phrase_text(pieces: list[_Piece]) -> bytes:
 
 def _mailbox(name: bytes | None, route: bytes | None, pieces: list[_Piece]) -> Mailbox:
     """Split an addr-spec at its last "@": a damaged one keeps the others in its local part, where no check will accept them."""
-    at = len(pieces) - 1
-    while at >= 0 and pieces[at][0] != b"@":
-        at -= 1
+    at = _last_at(pieces)
     local = _without_blanks(pieces[:at] if at >= 0 else pieces)
     localpart = b"".join([text for _, text in local])
     spec = b"".join([raw for raw, _ in local])
@@ -311,6 +312,14 @@ def _mailbox(name: bytes | None, route: bytes | None, pieces: list[_Piece]) -> M
         return Mailbox(name, route, localpart, None, spec)
     domain = b"".join([raw for raw, _ in pieces[at + 1 :] if raw != b" "])
     return Mailbox(name, route, localpart, domain, spec + b"@" + domain)
+
+
+def _last_at(pieces: list[_Piece]) -> int:
+    """Give the place of the last "@", -1 where there is none."""
+    at = len(pieces) - 1
+    while at >= 0 and pieces[at][0] != b"@":
+        at -= 1
+    return at
 
 
 def _without_blanks(pieces: list[_Piece]) -> list[_Piece]:
