@@ -26,6 +26,8 @@ MAY_CHANGE_THE_DIRECTORY = {"web", "cli"}
 MAY_HAVE_THE_QUEUE_PRIVATE_KEY = {"back"}
 MAY_ACCEPT = {"mx", "access", "web", "back"}
 MAY_TOUCH_MAILBOXES = {"access", "web"}
+MAY_SIGN = {"back"}
+MAY_READ_EVIDENCE = {"web", "cli"}
 
 
 def test_the_table_names_only_operations_that_exist_and_every_role() -> None:
@@ -52,6 +54,16 @@ def test_every_operation_is_permitted_to_somebody() -> None:
         ("StoreFlags", MAY_TOUCH_MAILBOXES),
         ("GetMessages", MAY_TOUCH_MAILBOXES),
         ("DeleteMailbox", MAY_TOUCH_MAILBOXES),
+        ("GetSigningKeys", MAY_SIGN),
+        ("ListObserved", MAY_SIGN),
+        ("ForgetObserved", MAY_SIGN),
+        ("EraseDecisions", MAY_SIGN),
+        ("GetDecision", MAY_READ_EVIDENCE),
+        ("ListDecisions", MAY_READ_EVIDENCE),
+        ("ListReports", MAY_READ_EVIDENCE),
+        ("GetReport", MAY_READ_EVIDENCE),
+        ("ListSigningKeys", {"access", "web", "back", "cli"}),
+        ("RecordDecision", {"mx", "access", "web"}),
     ],
 )
 def test_what_could_do_harm_is_for_these_roles_alone(name: str, roles: set[str]) -> None:

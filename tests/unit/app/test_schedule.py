@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any, TypeVar, cast
 
+from moatmail.app.clock import SystemClock
 from moatmail.app.schedule import BACK_JOBS, Job, Schedule
 from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.events import Event
-from moatmail.store.operations import EraseDue, Operation, TruncateWAL
+from moatmail.store.operations import EraseDecisions, EraseDue, Operation, TruncateWAL
 from moatmail.store.queries import Query
 from moatmail.store.sqlite import DatabaseError
 
@@ -48,7 +49,7 @@ async def test_a_failing_job_is_told_runs_again_and_disturbs_no_other() -> None:
     assert told.events[0].alert
 
 
-async def test_the_jobs_of_back_erase_until_nothing_is_due_and_empty_the_log() -> None:
+async def test_the_jobs_of_back_erase_until_nothing_is_due_empty_the_log_and_forget_old_decisions() -> None:
     asked: list[Any] = []
 
     class Shelf:
@@ -61,8 +62,9 @@ async def test_the_jobs_of_back_erase_until_nothing_is_due_and_empty_the_log() -
 
     for job in BACK_JOBS:
         await job.work(Shelf())
-    assert [type(one) for one in asked] == [EraseDue, EraseDue, EraseDue, TruncateWAL]
-    assert {job.name: job.every for job in BACK_JOBS} == {"erase expunged mail": 60.0, "truncate the log": 3600.0}
+    assert [type(one) for one in asked] == [EraseDue, EraseDue, EraseDue, TruncateWAL, EraseDecisions]
+    assert 30 * 86400 <= SystemClock().now() - asked[-1].before < 30 * 86400 + 60
+    assert {job.name: job.every for job in BACK_JOBS} == {"erase expunged mail": 60.0, "truncate the log": 3600.0, "forget old decisions": 3600.0}
 
 
 async def test_a_failure_nobody_thought_of_does_not_end_a_job_for_ever() -> None:

@@ -12,15 +12,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from moatmail.core.errors import ConfigError
+from moatmail.core.errors import ConfigError, StorageFullError, StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.store import migrate
 from moatmail.store import operations as o
 from moatmail.store import queries as q
+from moatmail.store.apply import table
 from moatmail.store.instance import InstanceLock
 from moatmail.store.keystore import KeyStoreFile
 from moatmail.store.local import LocalStore
 from moatmail.store.migrations import run
+from moatmail.store.reserve import Reserve
+from moatmail.store.soft import FILE as SOFT
 from moatmail.store.sql import mailboxes, schema
 from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, DatabaseError, Use, engine_over, open_database
@@ -75,6 +78,63 @@ def test_a_fresh_folder_is_made_by_a_child_and_a_newer_one_is_refused(tmp_path: 
         migrate.bring_up(tmp_path, KEY)
     with pytest.raises(ConfigError, match="not the key of this database"):
         migrate.bring_up(tmp_path, bytes(32))
+
+
+def test_a_folder_of_the_first_version_is_brought_up_and_keeps_its_rows(tmp_path: Path) -> None:
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
+    run.upgrade(database, "0001")
+    assert migrate.version_of(database) == "0001"
+    database.run(Statement("INSERT INTO domain (name, catch_all) VALUES ('example.test', NULL)"))
+    with pytest.raises(DatabaseError, match="no such table"):
+        database.all(Statement("SELECT * FROM signing_key"))
+    database.close()
+    migrate.bring_up(tmp_path, KEY)
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.READ)
+    assert migrate.version_of(database) == migrate.HEAD
+    assert database.all(Statement("SELECT name FROM domain")) == [("example.test",)]
+    assert [database.all(Statement(f"SELECT * FROM {table}")) for table in ("signing_key", "report", "sent_report")] == [[], [], []]  # noqa: S608
+    database.close()
+
+
+async def test_soft_state_of_an_older_shape_is_made_anew_and_one_of_this_shape_is_kept(folder: Path) -> None:
+    old = open_database(folder / SOFT, GlassVault().database_key("soft"), Use.SOFT)
+    old.script(["CREATE TABLE decision (id BLOB PRIMARY KEY, at FLOAT, facts TEXT)", "INSERT INTO decision VALUES (x'00', 1.0, '{}')"])
+    old.close()
+    for kept in (0, 1):
+        store = open_store(folder)
+        assert len(await store.read(q.ListDecisions())) == kept
+        await store.write(o.RecordDecision(o.Decision(new_id(), NOW, "abcdefgh", {}, o.EvidenceKey(new_id(), b""), b"", 1, "accept")))
+        await store.close()
+
+
+async def test_keys_do_not_leave_while_the_journal_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = StandingClock()
+    store = open_store(folder, clock)
+    await store.write(change(o.AddDomain("example.test", None, (o.NewSigningKey("a", "ed25519-sha256", "", b"private"),))))
+
+    def broken(_work: object, _operation: object) -> None:
+        raise StoreUnavailableError("no journal")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(table._TABLE, o.Journal, broken)
+        with pytest.raises(StoreUnavailableError):
+            await store.read(q.GetSigningKeys("example.test"))
+    for later in (0.0, limits.KEYS_TOLD_EVERY - 1, 1.0):
+        clock.time += later
+        assert (await store.read(q.GetSigningKeys("example.test"))).keys
+    assert [row.at for row in await store.read(q.ListJournal())] == [NOW + limits.KEYS_TOLD_EVERY, NOW]
+    await store.close()
+
+
+async def test_a_decision_costs_no_sync_and_is_not_taken_where_mail_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(folder)
+    refused = o.RecordDecision(o.Decision(new_id(), NOW, "abcdefgh", {}, o.EvidenceKey(new_id(), b""), b"", 1, "reject"))
+    await store.write(refused)
+    assert store.group.commits == 0
+    monkeypatch.setattr(Reserve, "growth_allowed", lambda *_: False)
+    with pytest.raises(StorageFullError):
+        await store.write(refused)
+    await store.close()
 
 
 def test_the_migration_library_does_not_enter_this_process() -> None:

@@ -19,15 +19,15 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory(__file__.rpartition("/")[0])
 
 
-def upgrade(database: Database) -> None:
-    """Run every step that the database has not had yet."""
+def upgrade(database: Database, to: str = "head") -> None:
+    """Run every step that the database has not had yet, up to a version."""
     history = scripts()
     with engine_over(database).connect() as connection:
         # The driver begins no transaction by itself, and DDL belongs into one.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         context = MigrationContext.configure(
             connection,
-            opts={"fn": lambda revision, _context: history._upgrade_revs("head", revision)},  # noqa: SLF001  the library's own way, see its command.upgrade
+            opts={"fn": lambda revision, _context: history._upgrade_revs(to, revision)},  # noqa: SLF001  the library's own way, see its command.upgrade
         )
         with Operations.context(context):
             context.run_migrations()
