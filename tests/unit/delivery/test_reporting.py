@@ -26,16 +26,23 @@ from moatmail.core.errors import StoreUnavailableError
 from moatmail.crypto.content_seal import ContentOpener
 from moatmail.crypto.queue_seal import QueueKeys
 from moatmail.delivery.reporting import Ports, send_reports
+from moatmail.mailauth.dkim import check_dkim
+from moatmail.mailauth.dmarc.author import find_author
+from moatmail.mailauth.dmarc.check import DKIMIdentity, check_dmarc
 from moatmail.mailauth.reports.aggregate import parse_aggregate
 from moatmail.mailauth.reports.gather import DAY
 from moatmail.mailauth.reports.observed import Observation, encode
 from moatmail.mailauth.reports.report import AggregateReport, Published, Record
+from moatmail.mailauth.result import Result
+from moatmail.mailauth.signed import read_message
 from moatmail.mailqueue import spool
+from moatmail.message.header import Header
 from moatmail.net.resolver_cache import CachingResolver
 from moatmail.net.resolver_table import TableResolver, Zone
 from moatmail.store.operations import ClaimSpool, Decision, EvidenceKey, ForgetObserved, Observed, Operation, RecordDecision
-from moatmail.store.queries import GetContent, GetQueueKeys, ListObserved
+from moatmail.store.queries import GetContent, GetQueueKeys, ListObserved, ListSigningKeys
 from tests.house.indoors import NOW, Indoors, indoors
+from tests.unit.delivery.peer import peer
 from tests.unit.delivery.work import Queue
 
 R = TypeVar("R")
@@ -293,3 +300,22 @@ async def test_from_a_strangers_mail_to_the_report_about_it(tmp_path: Path) -> N
         octets = message.as_bytes() + gzip.decompress(next(iter(message.iter_attachments())).get_content())
         for word in (b"carol", b"between us", b"ann@", b"bounce@"):
             assert word not in octets
+
+
+async def test_a_report_arrives_signed_and_passes_dmarc_itself(house: Indoors) -> None:
+    """RFC 9990 §3.5.2: the receiver's own domain signs it, so that its reader knows whose word it is."""
+    wanting: Zone = {"_dmarc.faraway.test": {"TXT": ["v=DMARC1; p=none; rua=mailto:d@faraway.test"]}}
+    await observe(house, "faraway.test")
+    assert await send_reports(ports(house, wanting)) == 1
+    async with peer() as host:
+        await Queue(house, host.port).work()
+        (arrived,) = host.messages
+    head, line, body = arrived.partition(b"\r\n\r\n")
+    rows = await house.store.read(ListSigningKeys())
+    dns = TableResolver(
+        {f"{row.selector}._domainkey.{row.domain}": {"TXT": [row.record]} for row in rows} | {"_dmarc.example.test": {"TXT": ["v=DMARC1; p=reject"]}}
+    )
+    signatures = await check_dkim(dns, read_message(head + line, [body]), NOW)
+    judged = await check_dmarc(dns, find_author(Header(head + line)), (), [DKIMIdentity(one.domain, one.result) for one in signatures])
+    assert (judged.result, judged.author_domain, judged.aligned_dkim) == (Result.PASS, "example.test", ("example.test",))
+    assert any(command.startswith("MAIL FROM:<postmaster@example.test>") for command in host.commands)
