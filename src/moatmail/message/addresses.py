@@ -172,7 +172,8 @@ class _Reader:
 
     def _put(self, piece: _Piece) -> None:
         if self._in_angle and self._angle is not None:
-            self._angle.append(piece)
+            if self._angle or piece is not _SPACE:  # RFC 5322 §4.4 obs-route: blanks may stand in front of it, so they are no part of it
+                self._angle.append(piece)
         elif self._angle is None:
             self._phrase.append(piece)
         else:
