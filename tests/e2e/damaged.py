@@ -31,7 +31,19 @@ from moatmail.store.keystore import FILE as KEYS_FILE
 from moatmail.store.local import LocalStore
 from moatmail.store.migrate import FILE as MAIL_FILE
 from moatmail.store.operations import ClaimSpool
-from moatmail.store.queries import FetchLogin, GetContent, GetMessages, GetQueueKeys, ListAccounts, ListMailboxes, ListPlacements
+from moatmail.store.queries import (
+    FetchLogin,
+    GetContent,
+    GetDecision,
+    GetMessages,
+    GetQueueKeys,
+    GetSigningKeys,
+    ListAccounts,
+    ListDecisions,
+    ListMailboxes,
+    ListPlacements,
+    ListSigningKeys,
+)
 from moatmail.store.soft import FILE as SOFT_FILE
 from moatmail.store.sqlite import Database, Use, open_database
 from moatmail.store.writer import Writer
@@ -152,6 +164,7 @@ class _Look:
                     self.found[f"{address} keys"] = opened.keys.private + opened.keys.mailbox_key
                     await self._account(str(address), opened)
             await self._queue()
+            await self._kept()
             await accounts.stop()
         finally:
             await self.store.close()
@@ -188,6 +201,16 @@ class _Look:
             return b"".join(one.read(0, one.size)) + repr(one.summary).encode()
         except MoatmailError:
             return None
+
+    async def _kept(self) -> None:
+        for domain in {row.domain for row in await self._try("signing keys", self.store.read(ListSigningKeys())) or ()}:
+            keys = await self._try(f"signing keys of {domain}", self.store.read(GetSigningKeys(domain)))
+            for key in keys.keys if keys is not None else ():
+                self.found[f"signing key {key.selector} of {domain}"] = key.private
+        for row in await self._try("decisions", self.store.read(ListDecisions(500))) or ():
+            one = await self._try(f"decision {row.id.hex()}", self.store.read(GetDecision(row.id)))
+            if one is not None:
+                self.found[f"decision {row.id.hex()}"] = one.evidence
 
     async def _queue(self) -> None:
         keys = await self._try("queue keys", self.store.read(GetQueueKeys(private=True)))

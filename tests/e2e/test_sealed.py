@@ -16,10 +16,15 @@ from email.policy import SMTP
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from moatmail.core.ports.sealer import Purpose
 from moatmail.store.migrate import FILE as MAIL
+from moatmail.store.soft import FILE as SOFT
 from moatmail.wire.imap.utf7 import encode
-from tests.e2e.damaged import DATABASES, change, columns, copy, opened, pages, vault_of
+from tests.e2e.damaged import DATABASES, change, columns, copy, opened, pages, rows, vault_of
 from tests.e2e.traffic import moatmail, reader, report, settings
 from tests.e2e.trial import Trial
 
@@ -91,16 +96,42 @@ class Search:
     files: int = 0
     cells: int = 0
     pages: int = 0
+    secrets: dict[bytes, str] = field(default_factory=dict)
     found: list[str] = field(default_factory=list)
 
     def note(self, where: str, octets: bytes) -> None:
         """Search octets."""
         self.found += [f"{where}: {name}" for name in told(octets)]
+        self.found += [f"{where}: {name}" for secret, name in self.secrets.items() if secret in octets]
+
+
+def private_octets(pem: bytes) -> list[bytes]:
+    """Give what of a private key nobody may see, number by number: the rest of an RSA key stands in the DNS."""
+    key = load_pem_private_key(pem, None)
+    if isinstance(key, Ed25519PrivateKey):
+        return [key.private_bytes_raw()]
+    assert isinstance(key, RSAPrivateKey)
+    numbers = key.private_numbers()
+    return [number.to_bytes((number.bit_length() + 7) // 8, "big") for number in (numbers.d, numbers.p, numbers.q)]
+
+
+def secrets_of(folder: Path) -> dict[bytes, str]:
+    """Give the octets of every private half that signs mail, in the forms by which they may lie somewhere."""
+    vault = vault_of(folder)
+    found: dict[bytes, str] = {}
+    for key_id, selector, wrapped in rows(folder, MAIL, "SELECT id, selector, wrapped FROM signing_key"):
+        pem = vault.unwrap(Purpose.SIGNING_KEY, 0, key_id, wrapped)
+        found |= {line: f"a line of key {selector}" for line in pem.splitlines()[-5:-1] if len(line) == 64}
+        for octets in private_octets(pem):
+            part = octets[:24]
+            found |= {part: f"key {selector}", part.hex().encode(): f"key {selector} as hex", part[::-1]: f"key {selector} reversed"}
+            found |= {base64.b64encode(b"\0" * n + part)[4 if n else 0 : -4]: f"key {selector} as base64 after {n}" for n in range(3)}
+    return found
 
 
 def search(folder: Path) -> Search:
     """Search everything under a trial's folder: files as they are, databases opened with their keys, column by column, and page by page."""
-    done = Search()
+    done = Search(secrets=secrets_of(folder))
     for path in sorted(folder.rglob("*")):
         where = str(path.relative_to(folder))
         if where.partition("/")[0] in EXCEPTED or not path.is_file():
@@ -242,6 +273,8 @@ def test_words_lie_nowhere_in_clear_while_the_server_runs(full: Trial) -> None:
     assert done.found == []
     assert done.cells > 500
     assert done.pages > 50
+    assert len(done.secrets) > 20
+    assert rows(full.folder, SOFT, "SELECT count(*) FROM decision WHERE length(sealed_evidence) > 100")[0][0] > 3
 
 
 def test_words_lie_nowhere_in_clear_after_a_crash(full: Trial, tmp_path: Path) -> None:
@@ -295,6 +328,16 @@ def test_a_word_that_a_careless_write_left_in_a_free_page_is_found(full: Trial, 
         ("DROP TABLE careless", ()),
     )
     assert any(one.startswith("a page of mail.sqlite") for one in search(folder).found)
+
+
+def test_a_private_half_in_a_column_is_found(full: Trial, tmp_path: Path) -> None:
+    folder = copy(full.folder, tmp_path / "planted")
+    (key_id, selector, wrapped), *_ = rows(folder, MAIL, "SELECT id, selector, wrapped FROM signing_key ORDER BY algorithm DESC")
+    pem = vault_of(folder).unwrap(Purpose.SIGNING_KEY, 0, key_id, wrapped)
+    assert b"BEGIN PRIVATE KEY" in pem
+    for planted in (pem, private_octets(pem)[-1], base64.b64encode(b"x" + private_octets(pem)[0])):
+        change(folder, MAIL, ("UPDATE signing_key SET record = ? WHERE id = ?", (planted, key_id)))
+        assert any(one.startswith("mail.sqlite signing_key.record: ") and selector in one for one in search(folder).found)
 
 
 @pytest.mark.parametrize("place", ["mail/note", "run/note", "mail/content/tmp/note", "moatmail.toml"])

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from moatmail.core.errors import ConfigError
 from moatmail.store.operations import Decision, EraseDecisions, ForgetObserved
 from moatmail.store.sql import soft
 from moatmail.store.sql.schema import SOFT_SHAPE
@@ -30,14 +31,31 @@ class SoftState:
     """The writing side."""
 
     def __init__(self, folder: Path, key: bytes) -> None:
-        """Open it, and make it anew where it has another shape; raises ConfigError for a wrong key."""
+        """Open it, and make it anew where it has another shape or is damaged: no mail waits for it. Raises ConfigError."""
         self._path = folder / FILE
         self._key = key
-        self._db: Database = open_database(self._path, key, Use.SOFT)
-        shape = self._db.one(soft.GET_SHAPE)
-        if shape is None or shape[0] != SOFT_SHAPE:
-            self._db.script(soft.DROP)
-        self._db.script(soft.MAKE)
+        self.damaged = ""
+        """What was wrong with a file that was replaced."""
+        try:
+            self._db: Database = self._opened()
+        except (ConfigError, DatabaseError) as error:
+            # The same key opened the mail before: what does not open here is damaged.
+            self.damaged = str(error)
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(FILE + suffix).unlink(missing_ok=True)
+            self._db = self._opened()
+
+    def _opened(self) -> Database:
+        database = open_database(self._path, self._key, Use.SOFT)
+        try:
+            shape = database.one(soft.GET_SHAPE)
+            if shape is None or shape[0] != SOFT_SHAPE:
+                database.script(soft.DROP)
+            database.script(soft.MAKE)
+        except DatabaseError:
+            database.close()
+            raise
+        return database
 
     def keep(self, things: Sequence[Kept]) -> None:
         """Write what came, in order, in one transaction; raises the driver's errors."""

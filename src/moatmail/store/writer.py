@@ -98,6 +98,9 @@ class Writer:
         migrate.bring_up(self.folder, self._key)
         self.keys = KeyStoreFile(self.folder, self.vault.database_key("keys"))
         self.soft = SoftState(self.folder, self.vault.database_key("soft"))
+        if self.soft.damaged:
+            what = f"decisions and observations were damaged and are lost: {self.soft.damaged}"
+            self._sink.emit(Event.of("store.soft-damaged", what, alert=True))
         self.db: Database = open_database(self.folder / migrate.FILE, self._key, Use.WRITE)
 
     def _check_commits(self) -> int:

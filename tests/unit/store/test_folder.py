@@ -107,6 +107,21 @@ async def test_soft_state_of_an_older_shape_is_made_anew_and_one_of_this_shape_i
         await store.close()
 
 
+async def test_damaged_soft_state_is_made_anew_with_an_alert_and_mail_goes_on(folder: Path) -> None:
+    store = open_store(folder)
+    alice = await house(store)
+    await store.close()
+    octets = bytearray((folder / SOFT).read_bytes())
+    octets[100] ^= 1
+    (folder / SOFT).write_bytes(octets)
+    ear = Ear()
+    store = LocalStore(Writer(folder, GlassVault(), StandingClock(), ear))
+    assert [(event.name, event.alert) for event in ear.events] == [("store.soft-damaged", True)]
+    await store.write(arrival(alice.account))
+    assert await store.read(q.ListDecisions()) == ()
+    await store.close()
+
+
 async def test_keys_do_not_leave_while_the_journal_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = StandingClock()
     store = open_store(folder, clock)
