@@ -58,6 +58,8 @@ def test_what_all_readers_read_alike_names_one_author(field: bytes) -> None:
         (b"Group: a@good.example", FromProblem.MALFORMED),
         (b"a@good.example\0", FromProblem.MALFORMED),
         (b"a@good.example\rb@evil.example", FromProblem.MALFORMED),
+        (b"a@good.example\nevil.example", FromProblem.MALFORMED),
+        (b"a@good.example\r\nevil.example", FromProblem.MALFORMED),
         (b"a@good.example.", FromProblem.MALFORMED),
         (b"a@good..example", FromProblem.MALFORMED),
         (b"<a@b@good.example>", FromProblem.MALFORMED),

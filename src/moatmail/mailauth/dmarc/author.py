@@ -24,7 +24,8 @@ _FROM: Final = b"from"
 # What is skipped in front of the name ends with its line: every line is a beginning of its own, and time stays linear.
 _SKIPPED: Final = rb"[^!-~\n]*+"
 _HIDDEN_FROM: Final = re.compile(rb"(?:\A|\n)%bf%br%bo%bm[^!-~]*+:" % ((_SKIPPED,) * 4), re.IGNORECASE)
-_BARE: Final = re.compile(rb"\0|\r(?!\n)")
+# RFC 5322 §2.2: CR and LF come together, and behind them the line is folded; whoever reads on where another ends reads another name.
+_BARE: Final = re.compile(rb"\0|\r(?!\n)|\n(?![ \t])")
 
 
 class FromProblem(StrEnum):
@@ -75,7 +76,7 @@ def author_of(fields: Sequence[bytes], *, hidden: bool = False) -> Author:
         return Author(problem=FromProblem.SEVERAL_FIELDS)
     if not fields:
         return Author(problem=FromProblem.MALFORMED if hidden else FromProblem.NO_FIELD)
-    raw = fields[0].removesuffix(b"\r")
+    raw = fields[0].removesuffix(b"\n").removesuffix(b"\r")
     if len(raw) > FIELD_OCTETS_MAX or _BARE.search(raw) is not None:
         return Author(problem=FromProblem.MALFORMED)
     return _judge(read_addresses(unfold(raw)))
