@@ -195,6 +195,7 @@ async def test_a_test_asks_for_one_step_less(record: str, disposition: str) -> N
         pytest.param({"a.test": REJECT, "test": ""}, [], False, Result.FAIL, id="a name that nothing depends on, and nothing passes"),
         pytest.param({"a.test": REJECT, "m.a.test": ""}, ["m.a.test"], False, Result.TEMPERROR, id="the walk of kin"),
         pytest.param({"a.test": REJECT, "m.a.test": ""}, ["m.a.test", "a.test"], False, Result.PASS, id="the walk of kin beside the author's own signature"),
+        pytest.param({"a.test": REJECT, "test": ""}, ["m.a.test", "a.test"], False, Result.PASS, id="the author's walk beside the author's own signature"),
         pytest.param({"a.test": REJECT}, ["a.test"], True, Result.TEMPERROR, id="the key of the author's signature"),
         pytest.param({"a.test": REJECT}, ["b.test"], True, Result.FAIL, id="the key of a stranger's signature"),
     ],

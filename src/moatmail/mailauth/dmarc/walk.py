@@ -120,8 +120,8 @@ class Walk:
         for name, record in self.found:
             if record.suffix is Suffix.NO:
                 return name
-            if record.suffix is Suffix.YES and name != self.name:
-                # Counted on the starting name: whether the name between has a record or was asked for does not matter.
+            if record.suffix is Suffix.YES:
+                # Counted on the starting name: whether the name between has a record or was asked for does not matter. A suffix's own name stays as it is.
                 return ".".join(self.name.split(".")[-name.count(".") - 2 :])
         # RFC 9989 §11.8: a top level that forgot to say psd=y would make one organization of everybody below it.
         named = [name for name, _ in self.found if "." in name or name == self.name]
