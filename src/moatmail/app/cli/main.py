@@ -33,6 +33,8 @@ _PLACES: Final = {
     "dkim": "moatmail.app.cli.dkim:dkim",
     "report": "moatmail.app.cli.report:report",
     "settings": "moatmail.app.cli.settings:settings",
+    "explain": "moatmail.app.cli.explain:explain",
+    "decisions": "moatmail.app.cli.explain:decisions",
     "demo": "moatmail.app.cli.demo:demo",
 }
 

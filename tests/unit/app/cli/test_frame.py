@@ -45,6 +45,8 @@ def test_the_promised_commands_are_there() -> None:
         ("demo", "verdicts"),
         ("report", "list"),
         ("report", "show"),
+        ("explain",),
+        ("decisions",),
         ("try",),
         ("serve",),
         ("check-config",),
