@@ -64,6 +64,7 @@ class GroupCommit:
         self._thread = _Thread("commit")
         self._beside = _Thread("beside")
         self._beside_at_work = False
+        self._soon: asyncio.TimerHandle | None = None
         self._waiting: deque[_Waiting] = deque()
         self._at_work = False
         self._closed = False
@@ -94,6 +95,8 @@ class GroupCommit:
         """Finish what was asked for, then close the writer."""
         self._closed = True
         await self._idle.wait()
+        if self._soon is not None:
+            self._soon.cancel()
         self._beside.stop()
         self._thread.stop()
         self._writer.close()
@@ -146,11 +149,22 @@ class GroupCommit:
             self.submit(EraseDue(self._writer.now()), "store").add_done_callback(_hear)
         if self._writer.has_work_beside and not self._beside_at_work:
             self._begin_beside()
+        self._keep_soon()
         if self._waiting:
             self._start()
             return
         self._at_work = False
         self._idle.set()
+
+    def _keep_soon(self) -> None:
+        """Have soft state written together with what comes soon."""
+        if self._writer.has_kept and not self._closed and not self._beside_at_work and self._soon is None:
+            self._soon = self._loop.call_later(limits.SOFT_DELAY, self._begin_soon)
+
+    def _begin_soon(self) -> None:
+        self._soon = None
+        if self._writer.has_kept and not self._beside_at_work and not self._closed:
+            self._begin_beside()
 
     def _begin_beside(self) -> None:
         self._beside_at_work = True
@@ -165,8 +179,7 @@ class GroupCommit:
     def _end_beside(self) -> None:
         self._beside_at_work = False
         # What came while it worked would else wait for the next commit, which may be long in coming.
-        if self._writer.has_kept and not self._closed:
-            self._begin_beside()
+        self._keep_soon()
 
 
 def _hear(future: asyncio.Future[Any]) -> None:

@@ -64,7 +64,7 @@ class SoftState:
             for kind, some in groupby(things, type):
                 _WORK[kind](self, list(some))
             self._db.commit()
-        except DatabaseError:
+        except Exception:
             self._db.rollback()
             raise
 

@@ -26,7 +26,7 @@ from moatmail.store.apply import table
 from moatmail.store.apply.work import Effects, Hints, Work
 from moatmail.store.content import ContentFiles
 from moatmail.store.keystore import KeyStoreFile
-from moatmail.store.operations import Operation
+from moatmail.store.operations import Decision, Operation
 from moatmail.store.reserve import Reserve
 from moatmail.store.soft import Kept, SoftState
 from moatmail.store.sql import directory, messages, state
@@ -78,6 +78,7 @@ class Writer:
         self._effects = Effects()
         self._pruned = 0.0
         self._kept: deque[Kept] = deque()
+        self._hurry = False
         self._mover: Database | None = None
         self._log_pages = 0
         self._short = False
@@ -151,7 +152,7 @@ class Writer:
         """Make a prepared batch durable; gives the outcomes that hold now, and the hints that follow. A failed sync fails all of the batch."""
         effects, self._effects = self._effects, Effects()
         if not self.db.in_transaction:
-            self._kept += effects.soft
+            self._keep(effects.soft)
             return outcomes, None
         try:
             if effects.new_keys:
@@ -231,7 +232,12 @@ class Writer:
         if effects.truncate or self._short:
             with contextlib.suppress(DatabaseError):
                 self.db.checkpoint(truncate=True)
-        self._kept += effects.soft
+        self._keep(effects.soft)
+
+    def _keep(self, soft: Sequence[Kept]) -> None:
+        self._kept += soft
+        # Decisions wait for company; who asked for something to be forgotten looks whether it is.
+        self._hurry |= any(type(one) is not Decision for one in soft)
 
     def _lost(self, batch: Sequence[Asked], error: Exception) -> list[Outcome]:
         translated = translate(error)
@@ -258,8 +264,8 @@ class Writer:
 
     @property
     def has_work_beside(self) -> bool:
-        """Tell whether `work_beside` has something to do."""
-        return self.has_kept or self._log_pages >= limits.WAL_PAGES or not self._reserve.held
+        """Tell whether `work_beside` has something to do that should not wait."""
+        return self._hurry or len(self._kept) >= limits.SOFT_BATCH or self._log_pages >= limits.WAL_PAGES or not self._reserve.held
 
     @property
     def has_kept(self) -> bool:
@@ -268,6 +274,7 @@ class Writer:
 
     def work_beside(self) -> None:
         """Do what nobody waits for, on connections of its own, while batches go on: keep soft state, move the log into the database."""
+        self._hurry = False
         if self._kept:
             self._keep_soft()
         if self._log_pages >= limits.WAL_PAGES:
@@ -289,7 +296,7 @@ class Writer:
         kept = [self._kept.popleft() for _ in range(len(self._kept))]
         try:
             self.soft.keep(kept)
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001  what a decision of a process that was taken over may hold must not end the thread that moves the log
             self._sink.emit(Event.of("store.soft-lost", f"{len(kept)} decisions could not be kept: {error}"))
 
     def sweep_contents(self) -> int:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from moatmail.store.local import LocalStore
 from moatmail.store.migrations import run
 from moatmail.store.reserve import Reserve
 from moatmail.store.soft import FILE as SOFT
+from moatmail.store.soft import Kept, SoftState
 from moatmail.store.sql import mailboxes, schema
 from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, DatabaseError, Use, engine_over, open_database
@@ -150,6 +152,47 @@ async def test_a_decision_costs_no_sync_and_is_not_taken_where_mail_is_not(folde
     with pytest.raises(StorageFullError):
         await store.write(refused)
     await store.close()
+
+
+@pytest.mark.parametrize("at", [float("inf"), float("nan"), -1.0, NOW + 2 * 86400])
+async def test_a_decision_of_an_impossible_time_is_dated_by_our_own_clock(folder: Path, at: float) -> None:
+    store = open_store(folder)
+    await store.write(o.RecordDecision(o.Decision(new_id(), at, "abcdefgh", {}, o.EvidenceKey(new_id(), b""), b"", 1, "accept", (o.Observed("a.test", ""),))))
+    await store.close()
+    store = open_store(folder)
+    assert [row.at for row in await store.read(q.ListDecisions())] == [NOW]
+    assert await store.read(q.ListObserved(int(NOW // 86400))) == (("a.test", "", 1),)
+    await store.close()
+
+
+async def test_a_decision_that_cannot_be_written_is_told_and_keeps_nothing_else_from_being_kept(folder: Path) -> None:
+    ear = Ear()
+    store = LocalStore(Writer(folder, GlassVault(), StandingClock(), ear))
+    key = o.EvidenceKey(new_id(), b"")
+    for version in (2**63, 1):
+        await store.write(o.RecordDecision(o.Decision(new_id(), NOW, "abcdefgh", {}, key, b"", version, "accept")))
+        await asyncio.sleep(limits.SOFT_DELAY * 2)
+    assert [event.name for event in ear.events] == ["store.soft-lost"]
+    assert len(await store.read(q.ListDecisions())) == 1
+    await store.close()
+
+
+async def test_decisions_that_come_soon_one_after_another_are_written_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(folder)
+    together: list[int] = []
+    keep = SoftState.keep
+
+    def count(self: SoftState, things: Sequence[Kept]) -> None:
+        together.append(len(things))
+        keep(self, things)
+
+    monkeypatch.setattr(SoftState, "keep", count)
+    for _ in range(limits.SOFT_BATCH + 10):
+        await store.write(o.RecordDecision(o.Decision(new_id(), NOW, "abcdefgh", {}, o.EvidenceKey(new_id(), b""), b"", 1, "accept")))
+    await store.close()
+    assert sum(together) == limits.SOFT_BATCH + 10
+    assert len(together) <= 3
+    assert max(together) >= limits.SOFT_BATCH
 
 
 def test_the_migration_library_does_not_enter_this_process() -> None:

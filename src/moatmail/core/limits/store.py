@@ -57,6 +57,8 @@ KEYS_TOLD: Final = 20_000  # answers with signing keys remembered as told of in 
 KEYS_TOLD_EVERY: Final = 3600.0  # seconds after which the same keys for the same role are told of again
 
 # ---- soft state ----
+SOFT_DELAY: Final = 0.2  # seconds soft state may wait for company: written one by one it costs a message half as much CPU again
+SOFT_BATCH: Final = 256  # decisions after which it waits no longer: 1 MiB
 DECISIONS_KEPT: Final = 30 * 86400.0  # seconds a decision may be asked about; what its filters learned from it is no reason to keep more
 
 # ---- reports of others ----

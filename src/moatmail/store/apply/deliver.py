@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from moatmail.core.errors import ConflictError, NotFoundError, OverQuotaError
+from moatmail.store.apply.kept import keep_decision
 from moatmail.store.apply.signing import is_new, keep_reports
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import INBOX, Accept, Append, Delivery, NewContent, NewSpool, Placed
@@ -35,7 +36,7 @@ def accept(work: Work, operation: Accept) -> tuple[Placed, ...]:
     keep_contents(work, operation.contents, references)
     keep_reports(work, operation.reports)
     if operation.decision is not None:
-        work.effects.soft.append(operation.decision)
+        keep_decision(work, operation.decision)
     return placed
 
 

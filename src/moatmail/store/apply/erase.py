@@ -13,10 +13,8 @@ from typing import Final, NamedTuple
 
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Work
-from moatmail.store.operations import EraseDecisions, EraseDue, ForgetObserved, RecordDecision, TruncateWAL
-from moatmail.store.soft import DAY
+from moatmail.store.operations import EraseDue, TruncateWAL
 from moatmail.store.sql import messages
-from moatmail.store.sql.signing import FORGET_REPORTS, FORGET_SENT
 from moatmail.store.sqlite import Row
 
 EVERYTHING: Final = 2**31
@@ -70,23 +68,6 @@ def drop_references(work: Work, references: Counter[bytes]) -> None:
         work.db.run(messages.ERASE_CONTENT, {"id": content})
         if in_file:
             work.effects.gone_files.append(content)
-
-
-def erase_decisions(work: Work, operation: EraseDecisions) -> None:
-    """Have old soft state forgotten, after the commit, which reports of such days were sent, and reports of others that are older still."""
-    work.effects.soft.append(operation)
-    work.db.run(FORGET_REPORTS, {"before": operation.before - (limits.REPORTS_KEPT - limits.DECISIONS_KEPT)})
-    work.db.run(FORGET_SENT, {"before_day": int(operation.before // DAY)})
-
-
-def forget_observed(work: Work, operation: ForgetObserved) -> None:
-    """Have the observations of a day forgotten, after the commit."""
-    work.effects.soft.append(operation)
-
-
-def record_decision(work: Work, operation: RecordDecision) -> None:
-    """Have a decision kept, after the commit."""
-    work.effects.soft.append(operation.decision)
 
 
 def truncate_wal(work: Work, _operation: TruncateWAL) -> None:

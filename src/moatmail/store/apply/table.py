@@ -14,7 +14,7 @@ import msgspec
 
 from moatmail.core.errors import LocalProtocolError
 from moatmail.store import operations
-from moatmail.store.apply import account, change, deliver, erase, mailboxes, placements, queue
+from moatmail.store.apply import account, change, deliver, erase, kept, mailboxes, placements, queue
 from moatmail.store.apply.work import Work
 from moatmail.store.sql import state
 
@@ -38,9 +38,9 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     operations.Change: change.apply,
     operations.EraseDue: erase.erase_due,
     operations.TruncateWAL: erase.truncate_wal,
-    operations.RecordDecision: erase.record_decision,
-    operations.EraseDecisions: erase.erase_decisions,
-    operations.ForgetObserved: erase.forget_observed,
+    operations.RecordDecision: kept.record_decision,
+    operations.EraseDecisions: kept.erase_decisions,
+    operations.ForgetObserved: kept.forget_observed,
 }
 
 GROWING: Final = frozenset({operations.Accept, operations.Append, operations.CreateMailbox, operations.Copy, operations.RecordDecision})
