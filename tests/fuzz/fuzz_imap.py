@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 
 from moatmail.core.limits import imap as limits
-from moatmail.wire.imap.profile import EXTENSIONS, Profile, State
+from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.server import IMAPServer
 from tests.fuzz.harness import Target
 from tests.transcripts.imap.player import Application
@@ -19,6 +19,7 @@ STARTS = (b"", b"x LOGIN ann right\r\n", b"x LOGIN ann right\r\ny SELECT INBOX\r
 SEEDS = (
     b'a UID FETCH 1:*,7 (FLAGS BODY.PEEK[1.2.HEADER.FIELDS (From "To")]<0.9>) (CHANGEDSINCE 5)\r\n',
     b'a SEARCH RETURN (MIN COUNT) CHARSET UTF-8 OR NOT (SEEN 1:3) HEADER X {3+}\r\nabc MODSEQ "/flags/\\\\seen" all 7 ON "1-Feb-1994"\r\n',
+    b"a FETCH $,1 (BINARY.PEEK[1.2]<0.9> BINARY.SIZE[] PREVIEW (LAZY)) (PARTIAL -1:-5 CHANGEDSINCE 3)\r\na APPEND INBOX ~{3+}\r\na\0b\r\n",
     b"a UID SORT RETURN (PARTIAL -1:-5 SAVE) (REVERSE DATE SUBJECT) UTF-8 $,1\r\na THREAD REFERENCES {5+}\r\nUTF-8 OLDER 5\r\n",
     b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (%/* "&APg-*") RETURN (CHILDREN STATUS (UNSEEN))\r\n',
     b'a APPEND "INBOX" (\\Seen $a) " 5-Mar-2025 07:06:05 +0000" {5+}\r\nhello (\\Flagged) {3+}\r\nabc\r\n',
@@ -28,7 +29,7 @@ SEEDS = (
 PROFILES = (
     Profile(b"mx.example.test", tls_active=True),
     Profile(b"mx.example.test"),
-    Profile(b"mx.example.test", tls_active=True, extensions=(*EXTENSIONS, b"MULTIAPPEND"), append_limit=200),
+    Profile(b"mx.example.test", tls_active=True, append_limit=200, uid_only=True, rev2=True),
 )
 
 

@@ -173,6 +173,11 @@ class Conversation:
         """Tell whether the client gave up message numbers (RFC 9586)."""
         return self.engine.profile.uid_only
 
+    @property
+    def rev2(self) -> bool:
+        """Tell whether the client enabled IMAP4rev2 (RFC 9051 §6.3.1)."""
+        return self.engine.profile.rev2
+
     def now(self) -> float:
         """Give the wall clock."""
         return self.door.clock.now()

@@ -16,7 +16,7 @@ from moatmail.endpoints.imap.select import tell_status
 from moatmail.mailbox import mailboxes
 from moatmail.mailbox.mailboxes import DELIMITER, INBOX, Mailboxes
 from moatmail.wire.imap import events, responses
-from moatmail.wire.imap.mailbox_name import compile_pattern
+from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name
 
 # RFC 6154 §2; the store knows them in small letters without backslash.
 _USES: Final = {"archive": b"\\Archive", "drafts": b"\\Drafts", "junk": b"\\Junk", "sent": b"\\Sent", "trash": b"\\Trash"}
@@ -28,8 +28,16 @@ async def on_create(conversation: Conversation, command: events.Create) -> None:
     uses = [_USE_OF.get(attribute.upper()) for attribute in command.special_use]
     if None in uses or len(uses) > 1:
         raise RefusedError(b"this special use cannot be given", b"USEATTR")  # RFC 6154 §3
-    await mailboxes.create(conversation.account, command.mailbox, uses[0] if uses else None)
+    name = _new_name(conversation, command.mailbox)
+    await mailboxes.create(conversation.account, name, uses[0] if uses else None)
+    if name != command.mailbox:
+        conversation.untagged(responses.renamed(name, command.mailbox))
     conversation.done(command, b"created")
+
+
+def _new_name(conversation: Conversation, name: str) -> str:
+    # RFC 9051 §5.1: new names are normalised, and the client is told which name it got. IMAP4rev1 has no way to say so, and keeps them as given.
+    return normalize_name(name) if conversation.rev2 else name
 
 
 async def on_delete(conversation: Conversation, command: events.Delete) -> None:
@@ -44,7 +52,10 @@ async def on_delete(conversation: Conversation, command: events.Delete) -> None:
 
 async def on_rename(conversation: Conversation, command: events.Rename) -> None:
     """Rename a mailbox with all below it."""
-    await mailboxes.rename(conversation.account, command.mailbox, command.new_name, conversation.now())
+    name = _new_name(conversation, command.new_name)
+    await mailboxes.rename(conversation.account, command.mailbox, name, conversation.now())
+    if name != command.new_name:
+        conversation.untagged(responses.renamed(name, command.new_name))
     conversation.done(command, b"renamed")
 
 
@@ -107,7 +118,7 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
     conversation.begin_slice()
     for name, childinfo in _select(names, command):
         attributes = _attributes(names, name, command)
-        conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo))
+        conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.rev2))
         row = names.boxes.by_name.get(name)
         if command.returns.status and row is not None:
             tell_status(conversation, name, row, command.returns.status)
@@ -165,5 +176,5 @@ async def on_lsub(conversation: Conversation, command: events.Lsub) -> None:
             levels = {superior for name in boxes.subscribed if not matches(name) for superior in _superiors(name)} - boxes.subscribed
         for name in _sorted(boxes.subscribed | levels):
             if matches(name):
-                conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB"))
+                conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB", utf8=conversation.rev2))
     conversation.done(command, b"listed")

@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from moatmail.core.limits.endpoints import PROGRESS_EVERY
@@ -41,6 +41,9 @@ _ENDS: Final = frozenset((SearchReturn.MIN, SearchReturn.MAX))
 
 async def run(conversation: Conversation, command: events.Search) -> None:
     """Search among the messages that the client was told of."""
+    if command.returns is None and conversation.rev2:
+        # RFC 9051 §6.4.4, appendix E: IMAP4rev2 knows the extended answer only.
+        command = replace(command, returns=frozenset((SearchReturn.ALL,)))
     with saving(conversation.box, command):
         await _run(conversation, command)
 

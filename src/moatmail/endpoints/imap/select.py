@@ -14,7 +14,7 @@ from typing import Final
 from moatmail.core.errors import NotFoundError
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
-from moatmail.endpoints.imap.sync import claim_recent, enable_condstore, sync
+from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_recent
 from moatmail.mailbox import mailboxes, placements
 from moatmail.mailbox.numbering import Numbering
 from moatmail.mailbox.view import View
@@ -24,6 +24,9 @@ from moatmail.wire.imap import events, responses
 
 async def on_select(conversation: Conversation, command: events.Select | events.Examine) -> None:
     """Open a mailbox; one that was open before is closed first, whatever comes (RFC 3501 §6.3.1)."""
+    if conversation.rev2 and conversation.selected is not None:
+        # RFC 9051 §7.1: what follows is of the new mailbox.
+        conversation.untagged(responses.ok(b"CLOSED", b"the other mailbox is closed"))
     conversation.deselect()
     read_only = isinstance(command, events.Examine)
     account = conversation.account
@@ -35,8 +38,10 @@ async def on_select(conversation: Conversation, command: events.Select | events.
         enable_condstore(conversation)
     selected = _open(view, read_only=read_only)
     conversation.selected = selected
-    claim_recent(conversation, selected)
     _describe(conversation, selected, view, row.uidvalidity)
+    if conversation.rev2:
+        # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
+        conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
     code, text = (b"READ-ONLY", b"examined") if read_only else (b"READ-WRITE", b"selected")
     conversation.done(command, text, code)
 
@@ -49,9 +54,9 @@ def _describe(conversation: Conversation, selected: Selected, view: View, validi
     keywords = sorted(view.spellings.values())
     conversation.untagged(responses.flags(keywords))
     conversation.untagged(responses.exists(selected.numbering.count))
-    conversation.untagged(responses.recent(selected.count_recent()))
-    # RFC 9586 §3: who gave up message numbers is told none.
-    if (number := view.first_unseen()) and not conversation.uid_only:
+    tell_recent(conversation, selected)
+    # RFC 9051 appendix E: IMAP4rev2 tells no first unseen message either. RFC 9586 §3: who gave up message numbers is told none.
+    if (number := view.first_unseen()) and not (conversation.uid_only or conversation.rev2):
         conversation.untagged(responses.ok(responses.unseen(number), b"first unseen"))
     # RFC 3501 §7.1: with EXAMINE nothing can be changed for good.
     permanent = b"PERMANENTFLAGS ()" if selected.read_only else responses.permanent_flags(keywords, may_create=True)
@@ -119,6 +124,7 @@ _STATUS: Final[dict[bytes, Callable[[MailboxRow, Conversation], int]]] = {
     b"UIDVALIDITY": lambda row, _: row.uidvalidity,
     b"UNSEEN": lambda row, _: row.unseen,
     b"HIGHESTMODSEQ": lambda row, _: max(row.highestmodseq, 1),
+    b"DELETED": lambda row, _: row.deleted,  # RFC 9051 §6.3.11
     # RFC 8438 §2: the sum of the sizes, whatever the disk holds of them.
     b"SIZE": lambda row, _: row.octets,
     # RFC 7889 §4: no mailbox has a limit of its own.
@@ -137,4 +143,4 @@ def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: t
     """Write STATUS of one mailbox."""
     if b"HIGHESTMODSEQ" in items:
         enable_condstore(conversation)  # RFC 7162 §3.1.7: asking for it enables CONDSTORE
-    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, conversation)) for item in items]))
+    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, conversation)) for item in items], utf8=conversation.rev2))

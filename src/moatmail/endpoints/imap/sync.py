@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells a session what changed in its mailbox since it was last told: expunges, new messages, flags.
 
-Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told), RFC 9586 §3 (UIDFETCH, VANISHED).
+Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told), RFC 9051 §7.5.2, RFC 9586 §3 (UIDFETCH, VANISHED).
 Must never know which command asks.
 """
 
@@ -61,11 +61,19 @@ def _tell_arrived(conversation: Conversation, selected: Selected, changes: Chang
         return
     selected.numbering.add(arrived)
     conversation.untagged(responses.exists(selected.numbering.count))
-    claim_recent(conversation, selected)
+    tell_recent(conversation, selected)
+
+
+def tell_recent(conversation: Conversation, selected: Selected) -> None:
+    """Take as recent what no session was told of, and tell how many there are; IMAP4rev2 knows no recent messages (RFC 9051 appendix E)."""
+    if conversation.rev2:
+        selected.recent = []
+        return
+    _claim_recent(conversation, selected)
     conversation.untagged(responses.recent(selected.count_recent()))
 
 
-def claim_recent(conversation: Conversation, selected: Selected) -> None:
+def _claim_recent(conversation: Conversation, selected: Selected) -> None:
     """Take as recent what no session was told of; who cannot change the mailbox only looks (RFC 3501 §6.3.2: EXAMINE leaves recent messages so)."""
     recents = conversation.account.recents
     if selected.read_only:
@@ -90,7 +98,8 @@ async def tell_flags(conversation: Conversation, selected: Selected, rows: Itera
         if not number:
             continue
         items = []
-        if uid and not by_uid:
+        # RFC 9051 §7.5.2: in IMAP4rev2 what is told unasked has the UID.
+        if (uid or conversation.rev2) and not by_uid:
             items.append(responses.uid_item(row.uid))
         if values:
             items.append(responses.flags_item(selected.bits(row.uid, row.flags), [word.encode() for word in row.keywords]))

@@ -119,7 +119,7 @@ def _examine(cursor: Cursor, tag: bytes) -> events.Examine:
 def _create(cursor: Cursor, tag: bytes) -> events.Create:
     octets = cursor.astring(b"a mailbox name")
     # RFC 3501 §6.3.3: a trailing delimiter announces children; the name is the one without it.
-    name = read_name(octets.removesuffix(DELIMITER.encode()))
+    name = read_name(octets.removesuffix(DELIMITER.encode()), utf8=cursor.utf8)
     if name is None:
         raise CommandRefusedError(b"this is no valid mailbox name", b"CANNOT")
     return events.Create(tag, name, _special_use(cursor) if cursor.take(b" ") else ())
@@ -346,7 +346,7 @@ def open_command(parts: list[bytes], state: State, profile: Profile) -> Opening:
         raise BadSyntaxError(b"%b is not allowed in the %b state" % (name, state.value.encode()))
     if rule.numbers and profile.uid_only:
         demand_uid()
-    cursor.uid_only = profile.uid_only
+    cursor.uid_only, cursor.utf8 = profile.uid_only, profile.rev2
     if name in _CREDENTIALS and not profile.login_allowed:
         raise CommandRefusedError(b"use STARTTLS first", b"PRIVACYREQUIRED")  # RFC 3501 §6.2.3, RFC 5530 §3
     if name == b"STARTTLS" and (profile.tls_active or not profile.tls_available):

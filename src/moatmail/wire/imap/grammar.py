@@ -60,7 +60,7 @@ class LiteralPendingError(Exception):
 class Cursor:
     """A place in a command: `parts` are text, literal, text, literal, ... text; a text before a literal ends with its ``{n}``."""
 
-    __slots__ = ("_index", "_parts", "position", "text", "uid_only")
+    __slots__ = ("_index", "_parts", "position", "text", "uid_only", "utf8")
 
     def __init__(self, parts: list[bytes], position: int = 0) -> None:
         """Start at octet `position` of the first text."""
@@ -68,6 +68,7 @@ class Cursor:
         self._index = 0
         self.text = parts[0]
         self.position = position
+        self.utf8 = False  # mailbox names are in UTF-8 (RFC 9051 §5.1)
         self.uid_only = False  # message numbers are refused (RFC 9586 §3)
 
     # ---- single octets ----
@@ -217,7 +218,7 @@ class Cursor:
 
     def mailbox(self) -> str:
         """Take a mailbox name; one that can name nothing is a NO, not a BAD: the syntax is right."""
-        name = mailbox_name.read_name(self.astring(b"a mailbox name"))
+        name = mailbox_name.read_name(self.astring(b"a mailbox name"), utf8=self.utf8)
         if name is None:
             raise CommandRefusedError(b"this is no valid mailbox name", b"CANNOT")
         return name

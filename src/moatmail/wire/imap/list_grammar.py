@@ -16,7 +16,7 @@ from moatmail.wire.imap.grammar import Cursor, fail
 from moatmail.wire.imap.mailbox_name import read_pattern
 
 _PATTERN: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){\"\\]+")  # RFC 3501 §9, list-char: wildcards and `]` included
-STATUS_ITEMS: Final = frozenset((b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"APPENDLIMIT"))
+STATUS_ITEMS: Final = frozenset((b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"APPENDLIMIT", b"DELETED"))
 _SELECTIONS: Final = frozenset((b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"))
 _RETURNS: Final = frozenset((b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS"))
 
@@ -41,7 +41,7 @@ def parse_list(cursor: Cursor, tag: bytes) -> List:
     if cursor.at(b"("):
         selection, extended = _selection(cursor), True
         cursor.space(b"a reference")
-    reference = read_pattern(cursor.astring(b"a reference"))
+    reference = read_pattern(cursor.astring(b"a reference"), utf8=cursor.utf8)
     cursor.space(b"a pattern")
     several = cursor.take(b"(")
     patterns = _patterns(cursor) if several else [_pattern(cursor)]
@@ -58,7 +58,7 @@ def parse_list(cursor: Cursor, tag: bytes) -> List:
 
 def parse_lsub(cursor: Cursor, tag: bytes) -> Lsub:
     """Take the arguments of LSUB."""
-    reference = read_pattern(cursor.astring(b"a reference"))
+    reference = read_pattern(cursor.astring(b"a reference"), utf8=cursor.utf8)
     cursor.space(b"a pattern")
     pattern = _pattern(cursor)
     return Lsub(tag, reference or "", None if reference is None else pattern)
@@ -66,8 +66,8 @@ def parse_lsub(cursor: Cursor, tag: bytes) -> Lsub:
 
 def _pattern(cursor: Cursor) -> str | None:
     if cursor.at(b'"') or cursor.at_literal:
-        return read_pattern(cursor.string(b"a pattern"))
-    return read_pattern(cursor.run(_PATTERN, b"a pattern"))
+        return read_pattern(cursor.string(b"a pattern"), utf8=cursor.utf8)
+    return read_pattern(cursor.run(_PATTERN, b"a pattern"), utf8=cursor.utf8)
 
 
 def _patterns(cursor: Cursor) -> list[str | None]:

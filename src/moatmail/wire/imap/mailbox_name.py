@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mailbox names as a client writes them, and the patterns of LIST.
 
-Obeys RFC 3501 §5.1 and §6.3.8.
+Obeys RFC 3501 §5.1 and §6.3.8, RFC 9051 §5.1 (names in UTF-8, once a client enabled that).
 Must never know which mailboxes exist.
 """
 
@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
+from moatmail.core.imap_string import astring
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import utf7
 
@@ -19,26 +20,45 @@ INBOX: Final = "INBOX"
 _WILDCARDS: Final = "*%"
 
 
-def read_name(octets: bytes) -> str | None:
+def read_name(octets: bytes, *, utf8: bool = False) -> str | None:
     """Decode a mailbox name and write INBOX in capitals (RFC 3501 §5.1); None if it cannot name a mailbox."""
     if not octets or len(octets) > limits.MAILBOX_NAME:
         return None
-    name = utf7.decode(octets)
+    name = _decode(octets, utf8=utf8)
     if name is None or any(unicodedata.category(character) == "Cc" for character in name):
         return None  # control characters have no business in a name
     return INBOX if name.upper() == INBOX else name
 
 
-def read_pattern(octets: bytes) -> str | None:
+def read_pattern(octets: bytes, *, utf8: bool = False) -> str | None:
     """Decode a reference or a pattern; None if it can match no name."""
     if len(octets) > limits.LIST_PATTERN:
         return None
-    return utf7.decode(octets)
+    return _decode(octets, utf8=utf8)
 
 
-def write_name(name: str) -> bytes:
-    """Encode a name for a response; quoting is the renderer's."""
-    return utf7.encode(name)
+def _decode(octets: bytes, *, utf8: bool) -> str | None:
+    if not utf8:
+        return utf7.decode(octets)
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def write_name(name: str, *, utf8: bool = False) -> bytes:
+    """Encode a name for a response, quoted where it has to be (RFC 3501 §9, RFC 9051 §9: a quoted string may be UTF-8)."""
+    if not utf8:
+        return astring(utf7.encode(name))
+    octets = name.encode("utf-8", "replace")
+    if octets.isascii():
+        return astring(octets)
+    return b'"%b"' % octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+
+
+def normalize_name(name: str) -> str:
+    """Give the one form of a new name that looks the same (RFC 9051 §5.1: normalisation form C)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:

@@ -15,7 +15,7 @@ from moatmail.core.limits import imap as limits
 
 # Announced in every state. A client that pipelines needs LITERAL+ (RFC 7888), SASL-IR (RFC 4959) and ID (RFC 2971) before login.
 # RFC 7888 §5: LITERAL- is the same with a limit, so who keeps to it is served; the two are not announced together.
-_ALWAYS: Final = (b"IMAP4rev1", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE")
+_ALWAYS: Final = (b"IMAP4rev1", b"IMAP4rev2", b"LITERAL+", b"SASL-IR", b"ID", b"ENABLE")
 # Announced after login only: a stranger needs no list of what we can do.
 EXTENSIONS: Final = (
     b"NAMESPACE",  # RFC 2342
@@ -59,7 +59,7 @@ class State(Enum):
 class Profile:
     """The facts of a listener and a connection; `mechanisms` in capitals, offered inside TLS only unless `plain_allowed`.
 
-    `uid_only`: the client gave up message numbers (RFC 9586).
+    `uid_only`: the client gave up message numbers (RFC 9586); `rev2`: it enabled IMAP4rev2 (RFC 9051 §6.3.1).
     """
 
     hostname: bytes
@@ -70,6 +70,7 @@ class Profile:
     extensions: tuple[bytes, ...] = EXTENSIONS
     append_limit: int = limits.APPEND_SIZE
     uid_only: bool = False
+    rev2: bool = False
     literals_before_login: int = limits.LITERALS_BEFORE_LOGIN
     literals: int = limits.LITERALS
 

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from moatmail.core.imap_string import astring, literal, nstring, quoted, string
+from moatmail.core.imap_string import literal, nstring, quoted, string
 from moatmail.wire.imap import flags as flag_bits
 from moatmail.wire.imap.events import Search, Sort
 from moatmail.wire.imap.mailbox_name import DELIMITER, write_name
@@ -128,11 +128,16 @@ def vanished(uids: Iterable[int], *, earlier: bool = False) -> bytes:
     return (b"VANISHED (EARLIER) " if earlier else b"VANISHED ") + compact(uids)
 
 
-def mailbox(attributes: Iterable[bytes], name: str, *, response: bytes = b"LIST", selected_by: Iterable[bytes] = ()) -> bytes:
+def mailbox(attributes: Iterable[bytes], name: str, *, response: bytes = b"LIST", selected_by: Iterable[bytes] = (), utf8: bool = False) -> bytes:
     r"""Write LIST or LSUB of one mailbox; `attributes` with backslash; `selected_by`: CHILDINFO of RECURSIVEMATCH (RFC 3501 §7.2.2, RFC 5258 §4)."""
-    line = b'%b (%b) "%b" %b' % (response, b" ".join(attributes), DELIMITER.encode(), astring(write_name(name)))
+    line = b'%b (%b) "%b" %b' % (response, b" ".join(attributes), DELIMITER.encode(), write_name(name, utf8=utf8))
     options = b" ".join(quoted(option) for option in selected_by)
     return line + (b' ("CHILDINFO" (%b))' % options if options else b"")
+
+
+def renamed(name: str, old: str) -> bytes:
+    """Write LIST of a mailbox that bears another name than the client gave it (RFC 9051 §6.3.9.7: OLDNAME)."""
+    return mailbox((), name, utf8=True) + b' ("OLDNAME" (%b))' % write_name(old, utf8=True)
 
 
 def delimiter() -> bytes:
@@ -145,9 +150,9 @@ def namespace() -> bytes:
     return b'NAMESPACE (("" "%b")) NIL NIL' % DELIMITER.encode()
 
 
-def status(name: str, values: Iterable[tuple[bytes, int]]) -> bytes:
+def status(name: str, values: Iterable[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
     """Write STATUS of one mailbox (RFC 3501 §7.2.4)."""
-    return b"STATUS %b (%b)" % (astring(write_name(name)), b" ".join(b"%b %d" % pair for pair in values))
+    return b"STATUS %b (%b)" % (write_name(name, utf8=utf8), b" ".join(b"%b %d" % pair for pair in values))
 
 
 def identity(pairs: Iterable[tuple[bytes, bytes | None]]) -> bytes:

@@ -11,7 +11,7 @@ from time import process_time
 
 import pytest
 
-from moatmail.wire.imap.mailbox_name import compile_pattern, read_name
+from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name, read_name, read_pattern, write_name
 
 MATCHES = [
     ("*", "a/b/c", True),
@@ -63,3 +63,32 @@ def test_only_inbox_itself_is_written_in_capitals() -> None:
     """Other names keep their letters."""
     assert read_name(b"iNbOx") == "INBOX"
     assert read_name(b"inbox/a") == "inbox/a"
+
+
+UTF8_NAMES = {
+    "an atom": (b"a&b", "a&b", b"a&b"),
+    "what looked like UTF-7": (b"a&AOk-", "a&AOk-", b"a&AOk-"),
+    "letters outside of ASCII": ("Köln".encode(), "Köln", '"Köln"'.encode()),
+    "quotes and backslashes": ('ö"\\'.encode(), 'ö"\\', '"ö\\"\\\\"'.encode()),
+    "INBOX": (b"inbox", "INBOX", b"INBOX"),
+}
+
+
+@pytest.mark.parametrize(("octets", "name", "written"), UTF8_NAMES.values(), ids=UTF8_NAMES.keys())
+def test_names_in_utf8(octets: bytes, name: str, written: bytes) -> None:
+    """RFC 9051 §5.1: read as they are, quoted where they are no atoms."""
+    assert read_name(octets, utf8=True) == name
+    assert write_name(name, utf8=True) == written
+
+
+@pytest.mark.parametrize("octets", [b"", b"\xff", b"\xc3", b"a\xc2\x85", b"\xed\xa0\x80", b"a\t"], ids=repr)
+def test_no_names_in_utf8(octets: bytes) -> None:
+    """Broken UTF-8 and control characters name nothing."""
+    assert read_name(octets, utf8=True) is None
+
+
+def test_patterns_and_normalisation_in_utf8() -> None:
+    """A pattern is read alike; a new name gets the composed form."""
+    assert read_pattern("ö*".encode(), utf8=True) == "ö*"
+    assert read_pattern(b"\xff*", utf8=True) is None
+    assert normalize_name("o\N{COMBINING DIAERESIS}") == "ö"

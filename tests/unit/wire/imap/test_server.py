@@ -39,13 +39,13 @@ def test_greeting_has_the_capabilities() -> None:
     """The greeting spares the client a CAPABILITY."""
     server = IMAPServer(Profile(b"mx.example.test"))
     server.greeting(b"mx.example.test ready")
-    assert server.take_output() == b"* OK [CAPABILITY IMAP4rev1 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] mx.example.test ready\r\n"
+    assert server.take_output() == b"* OK [CAPABILITY IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE STARTTLS LOGINDISABLED] mx.example.test ready\r\n"
 
 
 def test_what_is_announced_after_login() -> None:
     """Each name was earned by tests of its own; APPENDLIMIT tells the door's limit (RFC 7889 §3)."""
     assert b" ".join(Profile(b"mx.example.test", tls_active=True, append_limit=1000).capabilities(State.AUTHENTICATED)) == (
-        b"IMAP4rev1 LITERAL+ SASL-IR ID ENABLE NAMESPACE UIDPLUS MOVE IDLE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH CONDSTORE "
+        b"IMAP4rev1 IMAP4rev2 LITERAL+ SASL-IR ID ENABLE NAMESPACE UIDPLUS MOVE IDLE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH CONDSTORE "
         b"STATUS=SIZE WITHIN SEARCHRES PARTIAL UIDONLY PREVIEW INPROGRESS SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES "
         b"MULTIAPPEND BINARY APPENDLIMIT=1000"
     )
