@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import smtplib
@@ -70,6 +71,10 @@ def test_the_printed_lines_work_as_they_stand(server: Trial) -> None:
     sealed = shell(printed(server, "3 sealed?"), here)
     assert (sealed.returncode, sealed.stdout, sealed.stderr) == (1, "", "")
     assert any("accepted from alice@example.test for bob@example.test" in line and " because " in line for line in server.log)
+    # The program is found as in a shell where its environment is active.
+    why = shell(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {printed(server, '5 why?')}", here)
+    assert (why.returncode, why.stderr) == (0, "")
+    assert why.stdout.endswith("All three ended as promised.\n")
 
 
 def test_the_same_command_again_has_the_same_mail_and_the_same_passwords(own_server: Trial) -> None:
