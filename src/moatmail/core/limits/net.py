@@ -36,6 +36,12 @@ DESCRIPTORS_RESERVED: Final = 64  # for files, database and outgoing links: new 
 
 # ---- DNS ----
 DNS_SECONDS: Final = 10.0  # for one question with its retries over all servers
+DNS_TRY_SECONDS: Final = 2.0  # for the first try at a server; later rounds wait twice as long
+DNS_UDP_OCTETS: Final = 1232  # RFC 9715 §3: what passes everywhere without fragments, which can be forged
+DNS_FORGED_MAX: Final = 16  # RFC 5452 §9.3: messages that answer no question of ours, after which a question goes over TCP
+DNS_CHAIN_MAX: Final = 16  # RFC 1034 §3.6.2: aliases followed within an answer; a longer chain is a loop
+DNS_SERVERS_MAX: Final = 8  # of the system's that are asked; its own library asks three
+DNS_SYSTEM_SECONDS: Final = 5.0  # between two looks at whether the system's list changed
 DNS_RECORDS: Final = 256  # of one answer that are looked at; TCP carries up to 65,535 octets (RFC 1035 §4.2.2)
 DNS_IN_FLIGHT: Final = 512  # questions under way in one process, each with a socket; more wait, and their time runs
 DNS_CACHE_ENTRIES: Final = 50_000  # answers kept in one process; the longest unused goes first
