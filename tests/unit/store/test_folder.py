@@ -102,11 +102,13 @@ async def test_soft_state_of_an_older_shape_is_made_anew_and_one_of_this_shape_i
     old = open_database(folder / SOFT, GlassVault().database_key("soft"), Use.SOFT)
     old.script(["CREATE TABLE decision (id BLOB PRIMARY KEY, at FLOAT, facts TEXT)", "INSERT INTO decision VALUES (x'00', 1.0, '{}')"])
     old.close()
+    ear = Ear()
     for kept in (0, 1):
-        store = open_store(folder)
+        store = LocalStore(Writer(folder, GlassVault(), StandingClock(), ear))
         assert len(await store.read(q.ListDecisions())) == kept
         await store.write(o.RecordDecision(o.Decision(new_id(), NOW, "abcdefgh", {}, o.EvidenceKey(new_id(), b""), b"", 1, "accept")))
         await store.close()
+    assert ear.events == [], "an upgrade is no damage"
 
 
 async def test_damaged_soft_state_is_made_anew_with_an_alert_and_mail_goes_on(folder: Path) -> None:
