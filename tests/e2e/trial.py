@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-OFFSETS = (25, 587, 465, 143, 993)
+OFFSETS = (25, 587, 465, 143, 993, 110, 995)
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
 
 
 def free_base() -> int:
-    """Give a base such that base + 25, 587, 465, 143 and 993 can be bound now."""
+    """Give a base such that base + 25, 587, 465, 143, 993, 110 and 995 can be bound now."""
     first = 20000 + os.getpid() * 7 % 20000
     for base in range(first, first + 20000, 1000):
         with contextlib.ExitStack() as stack:
@@ -100,7 +100,7 @@ class Trial:
         return self.process.pid
 
     def address(self, service: str) -> tuple[str, int]:
-        """Give host and port of "smtp", "submission", "submissions", "imap" or "imaps"."""
+        """Give host and port of "smtp", "submission", "submissions", "imap", "imaps", "pop3" or "pop3s"."""
         host, _, port = self.facts[service].rpartition(":")
         return host, int(port)
 

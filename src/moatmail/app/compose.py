@@ -34,9 +34,11 @@ from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
 from moatmail.delivery import manager, reporting
 from moatmail.directory.login import Login
-from moatmail.endpoints.gate import IMAP_REFUSAL, SMTP_REFUSAL, Gate
+from moatmail.endpoints.gate import IMAP_REFUSAL, POP3_REFUSAL, SMTP_REFUSAL, Gate
 from moatmail.endpoints.imap.session import Door as IMAPDoor
 from moatmail.endpoints.imap.session import IMAPSession
+from moatmail.endpoints.pop3 import Door as POP3Door
+from moatmail.endpoints.pop3 import POP3Session
 from moatmail.endpoints.smtp import Door as SMTPDoor
 from moatmail.endpoints.smtp import SMTPSession
 from moatmail.intake.history import History
@@ -56,11 +58,16 @@ from moatmail.policy.stage import Tools
 from moatmail.store import bus, channel
 from moatmail.store.content import ContentFiles
 from moatmail.store.local import LocalStore
+from moatmail.store.maildrop_lock import MaildropLock
 from moatmail.store.operations import ReleaseLeases
 
 MECHANISMS: Final = (b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN", b"LOGIN")
 """What our users may log in with, best first."""
 
+AnyDoor = SMTPDoor | IMAPDoor | POP3Door
+_REFUSALS: Final = {"smtp": SMTP_REFUSAL, "imap": IMAP_REFUSAL, "pop3": POP3_REFUSAL}
+_KINDS: Final = {"imap": "imap", "imaps": "imap", "pop3": "pop3", "pop3s": "pop3"}
+"""Which protocol a door speaks, where it is not SMTP."""
 _NAMED: Final = 5  # domains that one line names
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
 _DECOY_KEY: Final = os.urandom(32)
@@ -188,11 +195,12 @@ async def _common(start: Start, handed: Handed, events: EventSink, *, heard: Cal
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """What only a process that serves our users has: logins, opened accounts with their keys, who waits for changes."""
+    """What only a process that serves our users has: logins, opened accounts with their keys, who waits for changes, the locks of maildrops."""
 
     login: Login
     accounts: OpenAccounts
     listeners: Listeners
+    maildrops: MaildropLock
 
 
 class FrontRole:
@@ -202,13 +210,13 @@ class FrontRole:
         self._common = common
         self._users = users
         self._certificates = CertificateFiles(common.start.tls, SystemClock(), common.events)
-        self._gates = {"smtp": Gate(0, SMTP_REFUSAL), "imap": Gate(0, IMAP_REFUSAL)}
+        self._gates = {kind: Gate(0, refusal) for kind, refusal in _REFUSALS.items()}
         self._serial = os.urandom(4).hex()
         self._count = 0
         self._queue_key = QueueKey(common.store)
         self._history = History(self._queue_key, SystemClock(), lambda: common.settings.version)
         self._resolver = open_resolver(common.start.dns)
-        self._doors: dict[str, SMTPDoor | IMAPDoor] = {}
+        self._doors: dict[str, AnyDoor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         common.settings.on_change(self._furnish)
         self._furnish()
@@ -245,6 +253,7 @@ class FrontRole:
         mail = self._common.settings()
         self._gates["smtp"].limit = mail.smtp.max_connections
         self._gates["imap"].limit = mail.imap.max_connections
+        self._gates["pop3"].limit = mail.pop3.max_connections
         for number in self._common.handed.worker.listeners:
             name = self._common.start.listener[number].door
             self._doors[name] = _DOORS[name](self, name)
@@ -252,14 +261,13 @@ class FrontRole:
     def _listener(self, number: int) -> Listener:
         common = self._common
         name = common.start.listener[number].door
-        kind = "imap" if name in {"imap", "imaps"} else "smtp"
-        run = self._run_imap if kind == "imap" else self._run_smtp
+        kind = _KINDS.get(name, "smtp")
+        run = {"smtp": self._run_smtp, "imap": self._run_imap, "pop3": self._run_pop3}[kind]
 
         def session(connection: Connection[Any]) -> Coroutine[Any, Any, None]:
             return run(name, connection)
 
-        refusal = IMAP_REFUSAL if kind == "imap" else SMTP_REFUSAL
-        terms = Terms(name, refusal, self._certificates.served if name in IMPLICIT_TLS else None)
+        terms = Terms(name, _REFUSALS[kind], self._certificates.served if name in IMPLICIT_TLS else None)
         return Listener([port.adopt(common.handed.sockets[number])], session, self._gates[kind], common.events, terms)
 
     async def _run_smtp(self, name: str, connection: Connection[Any]) -> None:
@@ -271,6 +279,11 @@ class FrontRole:
         door = self._doors[name]
         assert isinstance(door, IMAPDoor)  # noqa: S101 - _DOORS made it
         await IMAPSession(door, connection, self._session_id()).run()
+
+    async def _run_pop3(self, name: str, connection: Connection[Any]) -> None:
+        door = self._doors[name]
+        assert isinstance(door, POP3Door)  # noqa: S101 - _DOORS made it
+        await POP3Session(door, connection).run()
 
     def _session_id(self) -> str:
         self._count += 1
@@ -301,6 +314,23 @@ class FrontRole:
             accounts=self.users.accounts,
             listeners=self.users.listeners,
             new_content=self._intake_ports().new_content,
+            tls=self._certificates.served,
+            mechanisms=self._mechanisms(),
+            decoy_key=_DECOY_KEY,
+        )
+
+    def pop3(self, name: str) -> POP3Door:
+        """Make a door where our users fetch mail."""
+        common = self._common
+        return POP3Door(
+            name=name,
+            hostname=common.start.node.hostname,
+            clock=SystemClock(),
+            events=common.events,
+            settings=common.settings,
+            login=self.users.login,
+            accounts=self.users.accounts,
+            lock=self.users.maildrops,
             tls=self._certificates.served,
             mechanisms=self._mechanisms(),
             decoy_key=_DECOY_KEY,
@@ -345,12 +375,14 @@ class FrontRole:
         )
 
 
-_DOORS: Final[dict[str, Callable[[FrontRole, str], SMTPDoor | IMAPDoor]]] = {
+_DOORS: Final[dict[str, Callable[[FrontRole, str], AnyDoor]]] = {
     "mx": FrontRole.mx,
     "submission": FrontRole.submission,
     "submissions": FrontRole.submission,
     "imap": FrontRole.imap,
     "imaps": FrontRole.imap,
+    "pop3": FrontRole.pop3,
+    "pop3s": FrontRole.pop3,
 }
 
 
@@ -378,7 +410,8 @@ async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
     clock = SystemClock()
     accounts = OpenAccounts(common.store, ContentFiles(start.folders.data), Keyring(), clock, events)
     opened.append(accounts)
-    return await FrontRole(common, Users(Login(common.store, clock), accounts, listeners)).begin()
+    users = Users(Login(common.store, clock), accounts, listeners, MaildropLock(start.folders.run))
+    return await FrontRole(common, users).begin()
 
 
 # ---------------------------------------------------------------- back

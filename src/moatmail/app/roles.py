@@ -24,7 +24,7 @@ ROLES: Final = (STORE, MX, ACCESS, BACK, COMPACT)
 """Every role; its place here is its number in the roster."""
 
 _STRANGERS: Final = frozenset({"mx"})
-_USERS: Final = frozenset({"submission", "submissions", "imap", "imaps"})
+_USERS: Final = frozenset({"submission", "submissions", "imap", "imaps", "pop3", "pop3s"})
 
 DOORS: Final = {MX: _STRANGERS, ACCESS: _USERS, COMPACT: _STRANGERS | _USERS, STORE: frozenset[str](), BACK: frozenset[str]()}
 """Which doors a role serves."""

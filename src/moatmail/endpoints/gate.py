@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may come in at a door: how many at once, for now; numbers per address come with *Who may come in*.
 
-Obeys RFC 5321 §3.1 and §4.5.3.2 (421 when the service is closing or overloaded), RFC 9051 §7.1.5 (BYE).
+Obeys RFC 5321 §3.1 and §4.5.3.2 (421 when the service is closing or overloaded), RFC 9051 §7.1.5 (BYE), RFC 1939 §4 (-ERR as a greeting).
 Must never know what is said inside.
 """
 
@@ -32,3 +32,4 @@ class Gate:
 
 SMTP_REFUSAL = b"421 4.3.2 too many connections, please try again later\r\n"
 IMAP_REFUSAL = b"* BYE [UNAVAILABLE] too many connections, please try again later\r\n"
+POP3_REFUSAL = b"-ERR [SYS/TEMP] too many connections, please try again later\r\n"

@@ -16,7 +16,7 @@ from moatmail.app.cli.main import CANNOT, run
 from moatmail.app.picture import Trial
 from moatmail.core.errors import ConfigError
 from moatmail.core.settings.load import load_start
-from moatmail.core.settings.start import Log
+from moatmail.core.settings.start import USUAL_PORTS, Log
 from moatmail.store.instance import InstanceLock
 
 TRIAL = Trial("x", {"mx": "127.0.0.1:2025", "submissions": "127.0.0.1:2465"}, (("alice@example.test", "abc"), ("bob@example.test", "def")))
@@ -29,10 +29,10 @@ def _this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def free_base() -> int:
-    """Give a base whose five ports nobody uses now."""
+    """Give a base whose ports nobody uses now."""
     for base in range(20_000, 60_000, 1_500):
         try:
-            for usual in (25, 587, 465, 143, 993):
+            for usual in USUAL_PORTS.values():
                 with socket.socket() as sock:
                     sock.bind(("127.0.0.1", base + usual))
         except OSError:
@@ -43,14 +43,22 @@ def free_base() -> int:
 
 def test_the_ports_are_the_usual_ones_plus_the_base_on_loopback() -> None:
     listeners = trial.start_of(2000).listener
-    assert {one.door: one.port for one in listeners} == {"mx": 2025, "submission": 2587, "submissions": 2465, "imap": 2143, "imaps": 2993}
+    assert {one.door: one.port for one in listeners} == {
+        "mx": 2025,
+        "submission": 2587,
+        "submissions": 2465,
+        "imap": 2143,
+        "imaps": 2993,
+        "pop3": 2110,
+        "pop3s": 2995,
+    }
     assert {one.address for one in listeners} == {"127.0.0.1"}
 
 
-@pytest.mark.parametrize("base", [-1, 64_543, 70_000])
+@pytest.mark.parametrize("base", [-1, 64_541, 70_000])
 def test_a_base_without_ports_is_refused(base: int, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(["try", "--dir", str(tmp_path / "t"), "--base-port", str(base)]) == CANNOT
-    assert capsys.readouterr().err == f"moatmail: --base-port {base}: must be from 0 to 64542, for the usual ports are added to it\n"
+    assert capsys.readouterr().err == f"moatmail: --base-port {base}: must be from 0 to 64540, for the usual ports are added to it\n"
 
 
 def test_serve_with_the_written_file_starts_the_very_same(tmp_path: Path) -> None:

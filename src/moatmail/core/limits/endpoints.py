@@ -19,3 +19,7 @@ IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
 PROGRESS_EVERY: Final = 10.0  # seconds between two notices of how far a long command came (RFC 9585 §4: not so often that they are the work)
 BINARY_APPEND: Final = 4 * 1024 * 1024  # octets of a message announced as binary (RFC 3516): it is held whole to be made one without binary parts
 PIECE: Final = 64 * 1024  # octets of it that are scanned and sealed at once
+
+# ---- POP3 ----
+MAILDROP_ROWS: Final = 2000  # lines of LIST and UIDL rendered at once: about a millisecond
+MAILDROP_GRACE: Final = 5.0  # seconds of silence left to a session while the server goes down: a client at work reaches its QUIT

@@ -2,7 +2,7 @@
 # ruff: noqa: RUF009 - our makers of fields return dataclasses.field
 """The settings that live in the store, are changed by `admin/change` and swapped live; key `group.name`, value as JSON.
 
-Obeys RFC 5321 §4.5.3.1 (sizes), §4.5.3.2 (timeouts), §4.5.4.1 (retries), §6.3 (loops); RFC 9051 §5.4 (autologout).
+Obeys RFC 5321 §4.5.3.1 (sizes), §4.5.3.2 (timeouts), §4.5.4.1 (retries), §6.3 (loops); RFC 9051 §5.4, RFC 1939 §3 (autologout).
 Must never know what is needed before the store is open: that is in `start.py`.
 """
 
@@ -53,6 +53,21 @@ class IMAP:
     write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
     max_connections: int = setting(5000, "Sessions of one process.", check=between(1, 100_000))
     max_sessions_per_account: int = setting(40, "Sessions of one account in one process.", check=between(1, 10_000))
+
+
+@dataclass(frozen=True, slots=True)
+class POP3:
+    """Mail being fetched."""
+
+    login_seconds: float = setting(60.0, "How long a session may take to log in.", unit="seconds", check=between(5, 3600))
+    idle_seconds: float = setting(
+        600.0,
+        "Silence after which a session is closed, and nothing of what it marked is removed; RFC 1939 §3 wants at least 10 minutes.",
+        unit="seconds",
+        check=between(600, 86_400),
+    )
+    write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
+    max_connections: int = setting(1000, "Sessions of one process.", check=between(1, 100_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +156,7 @@ class Mail:
     smtp: SMTP = group(SMTP, "Mail coming in.")
     submission: Submission = group(Submission, "Mail from our users.")
     imap: IMAP = group(IMAP, "Mail being read.")
+    pop3: POP3 = group(POP3, "Mail being fetched.")
     policy: Policy = group(Policy, "How mail is judged.")
     store: Store = group(Store, "How mail is kept.")
     delivery: Delivery = group(Delivery, "Mail going out.")

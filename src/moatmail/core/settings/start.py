@@ -14,11 +14,11 @@ from typing import Final
 
 from moatmail.core.settings.field import are_addresses, between, group, is_address, is_hostname, not_empty, one_of, required, setting
 
-DOORS: Final = ("mx", "submission", "submissions", "imap", "imaps")
-"""What a listener may speak: mail from strangers, submission with STARTTLS or implicit TLS, IMAP with STARTTLS or implicit TLS."""
+DOORS: Final = ("mx", "submission", "submissions", "imap", "imaps", "pop3", "pop3s")
+"""What a listener may speak: mail from strangers; submission, IMAP and POP3, each with STARTTLS or, with an s, implicit TLS."""
 
-IMPLICIT_TLS: Final = frozenset({"submissions", "imaps"})
-"""Doors that begin with a TLS handshake (RFC 8314 §3.2, §3.3)."""
+IMPLICIT_TLS: Final = frozenset({"submissions", "imaps", "pop3s"})
+"""Doors that begin with a TLS handshake (RFC 8314 §3.1 to §3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Roles:
     """How many processes serve."""
 
     mx_workers: int = setting(1, "Processes for strangers on port 25.", check=between(1, 64))
-    access_workers: int = setting(0, "Processes for our users: submission and IMAP; 0 = one per core.", check=between(0, 256))
+    access_workers: int = setting(0, "Processes for our users: submission, IMAP and POP3; 0 = one per core.", check=between(0, 256))
     compact: bool = setting(default=False, about="One process for strangers and users: less memory, but then a hole in one door opens both (told at start).")
 
 
@@ -83,7 +83,7 @@ class Log:
 class Listener:
     """One port and what is spoken there."""
 
-    door: str = required("mx, submission, submissions, imap or imaps.", check=one_of(*DOORS))
+    door: str = required("mx, submission, submissions, imap, imaps, pop3 or pop3s.", check=one_of(*DOORS))
     port: int = required("The TCP port.", check=between(1, 65535))
     address: str = setting("::", "The address to listen on; :: is all, 127.0.0.1 this machine only.", check=is_address)
 
@@ -94,8 +94,11 @@ class Listener:
         return f"{self.door} {host}:{self.port}"
 
 
-USUAL_PORTS: Final = {"mx": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993}
-"""The port of each door by IANA (RFC 8314 §7.3)."""
+USUAL_PORTS: Final = {"mx": 25, "submission": 587, "submissions": 465, "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995}
+"""The port of each door by IANA (RFC 8314 §7)."""
+
+OPEN_DOORS: Final = ("mx", "submission", "submissions", "imap", "imaps")
+"""Doors that are open where nobody names any: whoever still needs POP3 says so, for every door is one more to watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,5 +113,5 @@ class Start:
     tls: TLS = group(TLS, "The certificate.")
     log: Log = group(Log, "Log.")
     listener: tuple[Listener, ...] = setting(
-        tuple(Listener(door, port) for door, port in USUAL_PORTS.items()), "The ports. Naming one replaces all of these.", check=not_empty
+        tuple(Listener(door, USUAL_PORTS[door]) for door in OPEN_DOORS), "The ports. Naming one replaces all of these.", check=not_empty
     )

@@ -44,6 +44,11 @@ def test_every_door_has_a_usual_port() -> None:
     assert set(USUAL_PORTS) == set(DOORS)
 
 
+def test_pop3_is_open_only_where_somebody_asked_for_it() -> None:
+    assert {listener.door for listener in Start().listener} == set(DOORS) - {"pop3", "pop3s"}
+    assert parse_start('[[listener]]\ndoor = "pop3s"\nport = 995', HERE).listener == (Listener("pop3s", 995),)
+
+
 def test_relative_paths_count_from_the_files_folder() -> None:
     start = parse_start('[folders]\ndata = "m"\n[keys]\nmaster = "/etc/key"', HERE)
     assert (start.folders.data, start.folders.run, start.keys.master) == (HERE / "m", HERE / "run", Path("/etc/key"))
@@ -63,7 +68,11 @@ def test_relative_paths_count_from_the_files_folder() -> None:
         pytest.param("roles = 3", "roles: must be a table", id="a number for a table"),
         pytest.param("[listener]\n", "listener: must be repeated tables [[listener]]", id="a single table for a repeated one"),
         pytest.param("[[listener]]\nport = 25", "listener[0].door: missing", id="a required key left out"),
-        pytest.param('[[listener]]\ndoor = "pop"\nport = 1', "listener[0].door: must be one of mx, submission, submissions, imap, imaps", id="an unknown door"),
+        pytest.param(
+            '[[listener]]\ndoor = "pop"\nport = 1',
+            "listener[0].door: must be one of mx, submission, submissions, imap, imaps, pop3, pop3s",
+            id="an unknown door",
+        ),
         pytest.param('[dns]\nsource = "servers"', 'dns.servers: must not be empty if dns.source is "servers"', id="servers without servers"),
         pytest.param('[dns]\nservers = ["x"]', "dns.servers: must be an IP address, such as 127.0.0.1 or ::1", id="a name for a resolver"),
         pytest.param("[smtp]\nmax_recipients = 100", "smtp: lives in the store; change it with `moatmail settings set`", id="a setting of the store"),
