@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
-from moatmail.core.limits.mailauth import IPREV_NAMES_MAX
+from moatmail.core.limits.mailauth import CLIENTS_CACHED, IPREV_NAMES_MAX
 from moatmail.core.ports.resolver import Answer, DNSError, Lookup, Resolver
 from moatmail.mailauth.dns_name import is_question
 from moatmail.mailauth.result import Result
@@ -46,6 +47,7 @@ def _judge(names: tuple[str, ...], lookups: tuple[Lookup, ...]) -> Result:
     return Result.TEMPERROR if any(lookup.answer is None for lookup in lookups) else Result.FAIL
 
 
+@lru_cache(CLIENTS_CACHED)
 def client_address(text: str) -> IPAddress:
     """Give an address as what it stands for: IPv4 where IPv6 only carries it (RFC 7208 §5); ValueError."""
     address = ipaddress.ip_address(text.partition("%")[0])
@@ -66,9 +68,14 @@ async def validated_names(resolver: Resolver, client: IPAddress) -> tuple[tuple[
             continue
         found = await _ask(resolver, kind, name)
         lookups.append(Lookup(kind, name, found))
-        if found is not None and any(ipaddress.ip_address(str(one)) == client for one in found.records):
+        if found is not None and _holds(found, client):
             names.append(name)
     return tuple(names), tuple(lookups)
+
+
+def _holds(answer: Answer, client: IPAddress) -> bool:
+    # A resolver gives addresses in the one form that they are written in, so most are found without being read.
+    return str(client) in answer.records or any(ipaddress.ip_address(str(one)) == client for one in answer.records)
 
 
 async def _ask(resolver: Resolver, kind: str, name: str) -> Answer | None:

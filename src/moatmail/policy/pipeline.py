@@ -24,19 +24,26 @@ async def run(order: Order, phase: Phase, transaction: Transaction, tools: Tools
 
 
 async def _run_group(group: Group, transaction: Transaction, tools: Tools, until: float) -> tuple[Finding, ...]:
-    if len(group) == 1:
-        return await _run_stage(group[0], transaction, tools, until)
-    found = await asyncio.gather(*(_run_stage(stage, transaction, tools, until) for stage in group))
-    return tuple(finding for findings in found for finding in findings)
+    found: dict[Stage, tuple[Finding, ...]] = {}
+
+    async def run_stage(stage: Stage) -> None:
+        found[stage] = await _run_stage(stage, transaction, tools)
+
+    try:
+        async with asyncio.timeout_at(until):  # one for the group: a clock for each stage costs more than some stages
+            if len(group) == 1:
+                await run_stage(group[0])
+            else:
+                await asyncio.gather(*map(run_stage, group))
+    except TimeoutError:
+        pass
+    return tuple(finding for stage in group for finding in (found[stage] if stage in found else (_unavailable(stage, "deadline passed"),)))
 
 
-async def _run_stage(stage: Stage, transaction: Transaction, tools: Tools, until: float) -> tuple[Finding, ...]:
+async def _run_stage(stage: Stage, transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
     """Run one stage; a stage that cannot run gives a temporary finding: a check that cannot run is not a result."""
     try:
-        async with asyncio.timeout_at(until):
-            return await stage(transaction, tools)
-    except TimeoutError:
-        return (_unavailable(stage, "deadline passed"),)
+        return await stage(transaction, tools)
     except Exception as error:  # noqa: BLE001 - the one place where a stage's fault is caught; it becomes a finding
         return (_unavailable(stage, f"{type(error).__name__}: {error}"),)
 

@@ -216,3 +216,13 @@ REPORT_HUMAN_MAX: Final = 200
 
 REPORT_RECEIVERS_MAX: Final = 20
 """Domains of ours that one message is reported for; more recipients' domains than that are nobody's everyday mail."""
+
+# ---- what is read again and again ----
+CLIENTS_CACHED: Final = 256
+"""Addresses of clients that are kept as read: several checks of a message ask for them."""
+
+AUTHORS_CACHED: Final = 256
+"""From fields that are kept as read: two stages ask for the author."""
+
+AUTHOR_CACHED_OCTETS: Final = 512
+"""Octets of the longest From field that is kept; a longer one is read again."""

@@ -11,9 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from moatmail.core.address import Address
+from moatmail.core.limits.mailauth import AUTHOR_CACHED_OCTETS, AUTHORS_CACHED
 from moatmail.core.limits.message import FIELD_OCTETS_MAX
 from moatmail.message.addresses import AddressList, Group, Mailbox, read_addresses
 from moatmail.message.encoded_word import decode_words
@@ -79,7 +81,14 @@ def author_of(fields: Sequence[bytes], *, hidden: bool = False) -> Author:
     raw = fields[0].removesuffix(b"\n").removesuffix(b"\r")
     if len(raw) > FIELD_OCTETS_MAX or _BARE.search(raw) is not None:
         return Author(problem=FromProblem.MALFORMED)
+    return _read_cached(raw) if len(raw) <= AUTHOR_CACHED_OCTETS else _read(raw)
+
+
+def _read(raw: bytes) -> Author:
     return _judge(read_addresses(unfold(raw)))
+
+
+_read_cached = lru_cache(AUTHORS_CACHED)(_read)
 
 
 def _judge(found: AddressList) -> Author:
