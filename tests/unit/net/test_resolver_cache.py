@@ -281,3 +281,15 @@ async def test_what_a_lookup_costs_besides_the_dns() -> None:
     print(f"lookup: {min(asked) * 1e6:.0f} us to ask, {min(remembered) * 1e6:.0f} us from memory")  # noqa: T201 - figures
     assert min(asked) < 250e-6
     assert min(remembered) < 50e-6
+
+
+@pytest.mark.parametrize("answer", [DATA, DNSError("SERVFAIL")], ids=["an answer", "a failure"])
+async def test_a_message_has_what_is_remembered_without_a_wait(answer: Answer | DNSError) -> None:
+    servers = Servers(a_test=answer)
+    cache = CachingResolver(servers, Time())
+    await asyncio.gather(cache.txt("a.test"), return_exceptions=True)
+    servers.open.clear()
+    asking = cache.for_message().ask("TXT", "A.test.")
+    with pytest.raises(StopIteration if isinstance(answer, Answer) else DNSError):
+        asking.send(None)  # to its end in one step: nothing was waited for
+    assert (cache.counters.hits, servers.asked["TXT", "a.test"]) == (1, 1)
