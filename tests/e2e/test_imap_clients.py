@@ -24,7 +24,7 @@ import pytest
 
 from tests.e2e.trial import Trial, descendants
 
-TEXT = "Subject: the subject\r\nFrom: bob@example.test\r\nTo: alice@example.test\r\n\r\nthe eagle lands at dawn\r\n"
+TEXT = "Subject: the subject\r\nFrom: carol@friend.test\r\nTo: alice@example.test\r\n\r\nthe eagle lands at dawn\r\n"
 # What the live test of this version cannot pass anywhere, or asks for what the RFC leaves open.
 LIVETEST_FAILS_ITSELF = {
     "test_move": "without UIDs it asks imaplib for MOVE, which imaplib does not know",

@@ -199,6 +199,10 @@ def blank(kind: Any) -> Any:  # noqa: ANN401 - a value of any type
             return None if any(isinstance(one, msgspec.inspect.NoneType) for one in union.types) else blank(union.types[0])
         case msgspec.inspect.VarTupleType():
             return ()
+        case msgspec.inspect.TupleType() as fixed:
+            return tuple(map(blank, fixed.item_types))
+        case msgspec.inspect.DictType():
+            return {}
         case found:
             return {"IntType": 0, "FloatType": 0.0, "BytesType": b"", "StrType": "", "BoolType": False}[type(found).__name__]
 

@@ -161,7 +161,7 @@ def test_while_a_session_is_drained_new_callers_are_refused_and_not_left_waiting
             time.sleep(0.02)
         else:
             pytest.fail("the port still takes connections")
-        client.send(b"Subject: x\r\n\r\nlast words\r\n.\r\n")
+        client.send(b"From: carol@friend.test\r\nSubject: x\r\n\r\nlast words\r\n.\r\n")
         assert client.getreply()[0] == 250, "the message under way was not taken"
         assert client.noop()[0] == 421
 
