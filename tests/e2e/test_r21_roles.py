@@ -210,12 +210,16 @@ def server_of(port: int, pids: list[int]) -> int:
 
 
 def test_r21_a_message_in_the_middle_of_its_content_is_not_acknowledged_when_its_process_dies(server: Trial) -> None:
+    tmp = server.folder / "mail" / "content" / "tmp"
     with contextlib.closing(smtplib.SMTP(*server.address("smtp"), timeout=10)) as client:
         client.ehlo()
         client.docmd("MAIL", "FROM:<carol@friend.test>")
         client.docmd("RCPT", f"TO:<{server.account(1)[0]}>")
         assert client.docmd("DATA")[0] == 354
         client.send(message("half-z5000"))
+        end = time.monotonic() + AGAIN_SECONDS
+        while not (tmp.is_dir() and list(tmp.iterdir())) and time.monotonic() < end:
+            time.sleep(0.02)  # what was sent is read, and half of the message lies in a file
         kill_role(server, "mx")
         with pytest.raises((smtplib.SMTPServerDisconnected, OSError)):
             client.docmd(".")
@@ -224,7 +228,6 @@ def test_r21_a_message_in_the_middle_of_its_content_is_not_acknowledged_when_its
         time.sleep(0.02)
     with reader(server, 1) as client_:
         assert [octets for _uid, _flags, octets in all_of(client_) if b"mark half" in octets] == []
-    tmp = server.folder / "mail" / "content" / "tmp"
     server.stop()
     server.start()
     assert list(tmp.iterdir()) == [], "what a dead process left is swept at the next start"
