@@ -11,15 +11,14 @@ linear in messages and references, whatever they say: no tree is walked down, an
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from moatmail.core.limits import mailbox as limits
 
-Steps = Generator[None, None, "list[Tree]"]
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
+# Nothing here is an object that the collector of circles has to look at: hundreds of thousands would hold everybody up.
+class Member(msgspec.Struct, frozen=True, gc=False):
     """One message: its place, base subject in the form that compares, whether that was a reply's, its Message-ID and references as numbers."""
 
     place: int
@@ -29,12 +28,21 @@ class Member:
     references: tuple[int, ...] = ()
 
 
-@dataclass(slots=True)
-class Tree:
-    """A message (by its place; -1 where none holds the siblings together) with those that answer it, by date."""
+class Threads:
+    """Who answers whom, by date: nodes are places of messages; negative ones hold siblings together whom no message joins."""
 
-    place: int
-    children: list[Tree] = field(default_factory=list)
+    __slots__ = ("children", "roots")
+
+    def __init__(self) -> None:
+        self.roots: list[int] = []
+        self.children: dict[int, list[int]] = {}
+
+    def answer(self, parent: int, child: int) -> None:
+        """Take `child` as the next that answers `parent`."""
+        self.children.setdefault(parent, []).append(child)
+
+
+Steps = Generator[None, None, Threads]
 
 
 class Interned:
@@ -60,16 +68,17 @@ class Interned:
 
 def by_subject(members: Sequence[Member]) -> Steps:
     """Thread `members` (by date) by base subject: the first of each is the root, all others answer it (RFC 5256 §3)."""
-    roots: dict[str, Tree] = {}
+    threads = Threads()
+    roots: dict[str, int] = {}
     for count, member in enumerate(members):
-        root = roots.get(member.subject)
-        if root is None:
-            roots[member.subject] = Tree(member.place)
+        root = roots.setdefault(member.subject, member.place)
+        if root == member.place:
+            threads.roots.append(root)
         else:
-            root.children.append(Tree(member.place))
+            threads.answer(root, member.place)
         if count % limits.THREAD_SLICE == 0:
             yield
-    return list(roots.values())
+    return threads
 
 
 # ---------------------------------------------------------------- REFERENCES
@@ -149,12 +158,11 @@ class _Links:
         self._has_children.add(parent)
 
 
-@dataclass(slots=True)
-class _Top:
+class _Top(msgspec.Struct, gc=False):
     """A child of the root: a message (by its index), or -1 with the siblings that only a missing message joins."""
 
     message: int
-    siblings: list[int] = field(default_factory=list)
+    siblings: list[int] = msgspec.field(default_factory=list)
 
     @property
     def first(self) -> int:
@@ -192,7 +200,7 @@ class _Forest:
         for top in joined.values():
             if len(top.siblings) == 1:
                 # Step 3.B: a missing message with one child only leaves its place to it.
-                top.message = top.siblings.pop()
+                top.message, top.siblings = top.siblings[0], []
 
     def _put(self, index: int, head: int, joined: dict[int, _Top]) -> None:
         if head < 0:
@@ -206,11 +214,12 @@ class _Forest:
     def join_subjects(self) -> Generator[None, None, None]:
         """Make one thread of those with one base subject (step 5)."""
         table: dict[str, _Top] = {}
-        for top in self._tops:
+        for count, top in enumerate(self._tops):
             subject = self._members[top.first].subject
             if subject and self._leads(top, table.get(subject)):
                 table[subject] = top
-        yield
+            if count % limits.THREAD_SLICE == 0:
+                yield
         left: list[_Top] = []
         for count, top in enumerate(self._tops):
             leader = table.get(self._members[top.first].subject)
@@ -240,27 +249,27 @@ class _Forest:
             leader.siblings, leader.message = [leader.message, top.message], -1
 
     def build(self) -> Steps:
-        """Make the trees; as messages are taken by date, all siblings come out in that order (step 6)."""
-        trees = [Tree(member.place) for member in self._members]
-        yield
-        joined = {index: top for top in self._tops if top.message < 0 for index in top.siblings}
-        holders: dict[int, Tree] = {}
-        roots: list[Tree] = []
-        for count, index in enumerate(self._dates):
-            top = joined.get(index)
-            if self._parents[index] >= 0:
-                trees[self._parents[index]].children.append(trees[index])
-            elif top is None:
-                roots.append(trees[index])
-            else:
-                holder = holders.get(id(top))
-                if holder is None:
-                    holder = holders[id(top)] = Tree(-1)
-                    roots.append(holder)
-                holder.children.append(trees[index])
+        """Tell who answers whom; as messages are taken by date, all siblings come out in that order (step 6)."""
+        threads = Threads()
+        holders: dict[int, int] = {}  # message -> the node that joins it with its siblings
+        for count, top in enumerate(self._tops, 1):
+            if top.message < 0:
+                holders.update(dict.fromkeys(top.siblings, -count))
             if count % limits.THREAD_SLICE == 0:
                 yield
-        return roots
+        for count, index in enumerate(self._dates):
+            node, holder = self._members[index].place, holders.get(index)
+            if self._parents[index] >= 0:
+                threads.answer(self._members[self._parents[index]].place, node)
+            elif holder is None:
+                threads.roots.append(node)
+            else:
+                if holder not in threads.children:
+                    threads.roots.append(holder)
+                threads.answer(holder, node)
+            if count % limits.THREAD_SLICE == 0:
+                yield
+        return threads
 
 
 def _nearest(links: _Links, container: int, known: dict[int, int]) -> int:
@@ -284,20 +293,22 @@ def _nearest(links: _Links, container: int, known: dict[int, int]) -> int:
 # ---------------------------------------------------------------- flat
 
 
-def walk(trees: Sequence[Tree], opening: str = "(", closing: str = ")") -> Iterator[int | str]:
+def walk(threads: Threads) -> Iterator[int | str]:
     """Give places and parentheses as THREAD writes them: a chain in one list, siblings in lists of their own (RFC 5256 §4)."""
-    stack: list[Tree | str] = list(reversed(trees))
+    children = threads.children
+    stack: list[int | str] = list(reversed(threads.roots))
     while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            yield item
+        node = stack.pop()
+        if isinstance(node, str):
+            yield node
             continue
-        yield opening
-        node = item
-        if node.place >= 0:
-            yield node.place
-            while len(node.children) == 1:
-                node = node.children[0]
-                yield node.place
-        stack.append(closing)
-        stack.extend(reversed(node.children))
+        yield "("
+        below = children.get(node, ())
+        if node >= 0:
+            yield node
+            while len(below) == 1:
+                node = below[0]
+                yield node
+                below = children.get(node, ())
+        stack.append(")")
+        stack.extend(reversed(below))

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moatmail.core.limits import mailbox as limits
-from moatmail.mailbox.threads import Interned, Member, Steps, Tree, by_references, by_subject, walk
+from moatmail.mailbox.threads import Interned, Member, Steps, Threads, by_references, by_subject, walk
 
 
-def run(steps: Steps) -> tuple[list[Tree], int]:
+def run(steps: Steps) -> tuple[Threads, int]:
     """Run steps to their end and count them."""
     count = 0
     while True:
@@ -24,7 +24,7 @@ def run(steps: Steps) -> tuple[list[Tree], int]:
         count += 1
 
 
-def text(trees: list[Tree]) -> str:
+def text(trees: Threads) -> str:
     out = ""
     for item in walk(trees):
         out += item if isinstance(item, str) else (" " if out[-1:].isdigit() else "") + str(item)
@@ -90,19 +90,16 @@ def test_every_message_stands_once_and_the_missing_only_join(rows: list[tuple[in
     """Whatever references say: no message is lost or doubled, no loop, and what is missing never has one child."""
     some = [Member(place, subject, reply, own, tuple(references)) for place, (own, references, subject, reply) in enumerate(rows)]
     trees, _ = run(by_references(some, range(len(some))))
-    stack, seen = list(trees), []
+    stack, seen = list(trees.roots), []
     while stack:
-        tree = stack.pop()
-        seen.append(tree.place)
-        assert tree.place >= 0 or len(tree.children) > 1
-        assert [first(child) for child in tree.children] == sorted(first(child) for child in tree.children)
-        assert all(child.place >= 0 for child in tree.children)
-        stack.extend(tree.children)
+        node = stack.pop()
+        below = trees.children.get(node, [])
+        seen.append(node)
+        assert node >= 0 or len(below) > 1
+        assert below == sorted(below)
+        assert all(child >= 0 for child in below)
+        stack.extend(below)
     assert sorted(place for place in seen if place >= 0) == list(range(len(some)))
-
-
-def first(tree: Tree) -> int:
-    return tree.place
 
 
 HOSTILE = {

@@ -13,7 +13,7 @@ from moatmail.core.limits import mailbox as limits
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.search import Found, answer, find, saving
 from moatmail.mailbox.sorting import Order, SortBy, Subject, casemap, each, in_slices, sort
-from moatmail.mailbox.threads import Interned, Member, Steps, Tree, by_references, by_subject, walk
+from moatmail.mailbox.threads import Interned, Member, Steps, Threads, by_references, by_subject, walk
 from moatmail.wire.imap import events, responses
 from moatmail.wire.imap.events import SortKey, ThreadAlgorithm
 
@@ -48,14 +48,14 @@ async def on_thread(conversation: Conversation, command: events.Thread) -> None:
     if found is None:
         return
     try:
-        trees = await _thread(found, command.algorithm)
+        threads = await _thread(found, command.algorithm)
     except OverflowError:
         raise RefusedError(b"these messages have too many references", b"LIMIT") from None
-    conversation.untagged(responses.thread(await _written(found, trees, uid=command.uid)))
+    conversation.untagged(responses.thread(await _written(found, threads, uid=command.uid)))
     conversation.done(command, b"threaded")
 
 
-async def _thread(found: Found, algorithm: ThreadAlgorithm) -> list[Tree]:
+async def _thread(found: Found, algorithm: ThreadAlgorithm) -> Threads:
     members: list[Member] = []
     dates: list[float] = []
     number_of = Interned()
@@ -87,22 +87,22 @@ def _member_by_references(subject: Subject, number_of: Interned) -> Member:
     )
 
 
-async def _run(steps: Steps, found: Found) -> list[Tree]:
+async def _run(steps: Steps, found: Found) -> Threads:
     """Run steps, letting others have their turn between them."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            trees: list[Tree] = end.value
-            return trees
+            threads: Threads = end.value
+            return threads
         await found.slices.pause()
 
 
-async def _written(found: Found, trees: list[Tree], *, uid: bool) -> list[str]:
+async def _written(found: Found, threads: Threads, *, uid: bool) -> list[str]:
     """Give the text of the response in pieces."""
     pieces: list[str] = []
     after_number = False
-    for count, item in enumerate(walk(trees)):
+    for count, item in enumerate(walk(threads)):
         is_number = not isinstance(item, str)
         # RFC 5256 §4: a blank between numbers, and between a number and the lists of those that answer it.
         if after_number and item != ")":

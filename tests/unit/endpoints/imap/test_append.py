@@ -176,3 +176,13 @@ async def test_the_quota_counts_what_waits(lab: Lab) -> None:
     await client.command(several(HELLO, HELLO, HELLO))
     assert client.tagged.startswith(b"NO [OVERQUOTA]")
     await client.ok(several(HELLO, HELLO))
+
+
+async def test_files_of_what_waited_go_when_a_later_one_is_refused(lab: Lab, tmp_path: Path) -> None:
+    large = HELLO + random.Random(1).randbytes(300_000).hex().encode()
+    quota = o.SetAccount("alice@example.test", "active", len(large) + 10)
+    await lab.store.write(o.Change("admin", "cli", NOW, (quota,)))
+    client = await lab.client()
+    await client.command(several(large, HELLO))
+    assert client.tagged.startswith(b"NO [OVERQUOTA]")
+    assert not [path for path in (tmp_path / "data" / "content").rglob("*") if path.is_file()]
