@@ -7,10 +7,12 @@ import asyncio
 
 import pytest
 
+from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.limits import mailbox as limits
 from moatmail.endpoints.imap.search import take_snapshot
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.mailbox.numbering import Numbering
+from moatmail.mailbox.search_reader import MailboxReader
 from moatmail.mailbox.view import View
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import MailboxRow
@@ -272,6 +274,23 @@ async def test_what_was_saved_is_kept_and_forgotten_as_the_standard_says(lab: La
     assert (await client.ok("SEARCH $"))[-1] == b"SEARCH"  # NO empties it
     await client.ok("SEARCH RETURN (SAVE) 2")
     await client.ok("SELECT INBOX")
+    assert (await client.ok("SEARCH $"))[-1] == b"SEARCH"
+
+
+@pytest.mark.parametrize("command", ["SEARCH RETURN (SAVE) SUBJECT hello", "SORT RETURN (SAVE) (SUBJECT) UTF-8 ALL"])
+async def test_a_search_that_fails_leaves_nothing_saved(lab: Lab, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    # RFC 5182 §2.1.
+    await given_four(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("SEARCH RETURN (SAVE) 2")
+    with monkeypatch.context() as away:
+
+        async def fail(*_: object) -> None:
+            raise StoreUnavailableError
+
+        away.setattr(MailboxReader, "rows", fail)
+        away.setattr(MailboxReader, "summaries", fail)
+        assert (await client.no(command)).startswith(b"NO [UNAVAILABLE]")
     assert (await client.ok("SEARCH $"))[-1] == b"SEARCH"
 
 
