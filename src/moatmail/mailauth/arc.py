@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
 from moatmail.core.ports.resolver import Lookup, Resolver
 from moatmail.mailauth.arc_chain import ARCSet, seal_digests
@@ -19,8 +18,6 @@ from moatmail.mailauth.dkim_key import KeyAnswer, fetch_keys
 from moatmail.mailauth.dkim_signature import Signature
 from moatmail.mailauth.result import Result
 from moatmail.mailauth.signed import SignedMessage
-
-_SLICE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +67,9 @@ async def check_arc(resolver: Resolver, message: SignedMessage) -> ARCResult:
         _check_message_signature(message, newest, answers[newest.key_name])
         digests = seal_digests(message.header, chain.sets)
         for instance in range(chain.instance, 0, -1):
+            await asyncio.sleep(0)  # one seal is tried with all keys at its name: fifty are more than one slice of a shared loop
             seal = chain.sets[instance - 1].seal.signature
             find_key(seal, usable_keys(seal, answers[seal.key_name]), digests[instance - 1])
-            if instance % _SLICE == 0:
-                await asyncio.sleep(0)  # fifty verifications are more than one slice of a shared loop
     except Refused as refused:
         result = Result.TEMPERROR if refused.result is Result.TEMPERROR else Result.FAIL
         return ARCResult(result, refused.reason, sealers, instance, lookups=lookups)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from moatmail.core.limits.mailauth import ARC_INSTANCES_MAX
@@ -92,6 +94,18 @@ async def test_fifty_sets_are_the_most() -> None:
     header = await chain(ARC_INSTANCES_MAX)
     assert (await arc(header + BODY, both())).result is Result.PASS
     assert await sealed(header) == header
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    await arc(header + BODY, both())
+    waiting.cancel()
+    assert turns >= ARC_INSTANCES_MAX, "others have their turn between two seals"
     one_more = b"".join(field for field in (b"ARC-Seal: i=51;\r\n", b"ARC-Message-Signature: i=51;\r\n", b"ARC-Authentication-Results: i=51; x\r\n"))
     found = await arc(one_more + header + BODY, both())
     assert (found.result, found.reason) == (Result.FAIL, "too many sets")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
 
@@ -204,6 +205,23 @@ async def test_each_signature_has_its_own_result_and_each_key_is_asked_once() ->
     found = await dkim(broken + header + HEADER + BODY, resolver)
     assert [one.result.value for one in found] == ["permerror", "pass", "pass", "pass"]
     assert sorted(asked) == ["e._domainkey.example.org", "r._domainkey.example.org"]
+
+
+async def test_others_have_their_turn_between_two_signatures() -> None:
+    """RSA of 8192 bits with four keys at each name took 85 ms of the loop in one piece, for a message of 24 KB."""
+    message = read_message(sign(Header(HEADER), [BODY], [ed_key()], now=NOW) * DKIM_SIGNATURES_MAX + HEADER, [BODY])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    await check_dkim(both(), message, NOW)
+    waiting.cancel()
+    assert turns >= DKIM_SIGNATURES_MAX - 1
 
 
 async def test_signatures_beyond_the_bound_are_counted_and_left() -> None:
