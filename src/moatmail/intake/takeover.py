@@ -175,6 +175,6 @@ async def refused(ports: Ports, judged: Judged, content_id: bytes) -> Reply:
     text = f"refused from {sender} because {reply.text} ({why})"
     ports.events.emit(Event.of("message.refused", text, peer=transaction.session.peer_ip, reply=reply, id=content_id.hex()))
     # The answer stands without the record of it.
-    with contextlib.suppress(TemporaryError):
+    with contextlib.suppress(MoatmailError):
         await ports.store.write(RecordDecision(await ports.history.decide(judged, content_id, reply, verdict_settings(ports))))
     return reply

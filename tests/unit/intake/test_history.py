@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+from moatmail.core.errors import MoatmailError, SealBrokenError, StoreUnavailableError
 from moatmail.core.ports.resolver import Answer, DNSError
 from moatmail.core.settings.mail import Policy
 from moatmail.intake.history import History
@@ -106,6 +107,16 @@ async def test_a_refusal_bears_the_code_by_which_it_is_found(house: Indoors) -> 
     assert row.verdict == "reject"
     assert row.facts["reply"] == f"550 {text}"
     assert [one.reason for one in decode_evidence(row.evidence).outcomes] == ["dmarc.fail"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError(), SealBrokenError("the queue's public half is damaged")], ids=["store away", "queue key damaged"])
+async def test_a_refusal_stays_one_where_no_record_of_it_can_be_made(house: Indoors, monkeypatch: pytest.MonkeyPatch, error: MoatmailError) -> None:
+    async def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(History, "decide", fails)
+    judge_by(house, dmarc_failed="reject")
+    assert (await send(house))[0] == 550
 
 
 async def test_a_setting_per_author_domain_goes_before_what_it_publishes(house: Indoors) -> None:
