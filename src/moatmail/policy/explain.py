@@ -24,6 +24,8 @@ from moatmail.policy.verdict import Settings, compose
 
 SCORE: Final = "score"
 _DMARC: Final = "dmarc.fail"
+_UNDECIDED: Final = "dmarc.temperror"
+_BY_DMARC: Final = frozenset({_DMARC, _UNDECIDED})
 _SLACK: Final = 1e-6  # sums of weights in another order differ by less
 
 
@@ -169,7 +171,7 @@ def _because(outcome: Outcome, mine: Sequence[Finding], deciding: Finding | None
         return _by_score(score_of(mine), settings)
     if deciding is None:
         return [f"{outcome.reason} decided, which is not among the findings that were kept"], ()
-    if deciding.name == _DMARC:
+    if outcome.disposition is not Disposition.TEMPFAIL and deciding.name in _BY_DMARC:
         return _by_dmarc(deciding, settings)
     if deciding.temporary and deciding.stage in settings.deferring:
         return [meaning_of(deciding), f"nothing is accepted without the check {deciding.stage}: {decision.DEFERRING} names it"], (decision.DEFERRING,)
@@ -188,6 +190,9 @@ def _by_score(score: float, settings: Settings) -> _Words:
 
 def _by_dmarc(failed: Finding, settings: Settings) -> _Words:
     author = failed.evidence.get("domain", "")
+    if failed.name == _UNDECIDED:
+        held = f"nothing that could be checked speaks for {author}; where that stays open its mail goes to Junk and is never refused"
+        return [meaning_of(failed), held], (decision.DMARC_FAILED, decision.DMARC_OVERRIDES)
     if author in settings.dmarc_overrides:
         wish = f"{decision.DMARC_OVERRIDES} asks for {settings.dmarc_overrides[author]} in place of what {author} publishes"
         return [meaning_of(failed), wish, _follows(settings)], (decision.DMARC_OVERRIDES, decision.DMARC_FAILED)

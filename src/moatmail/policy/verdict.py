@@ -67,6 +67,9 @@ _FORGED: Final = Reply.of(550, "5.7.26", "DMARC failed, and the author's domain 
 _SCORED: Final = Reply.of(550, "5.7.1", "message refused by policy")
 _DEFERRED: Final = Reply.of(451, "4.3.0", "a check could not be made, please try again later")
 _ACCEPTED: Final = Reply.of(250, "2.0.0", "message accepted")
+_FAILED: Final = "dmarc.fail"
+_ASKED: Final[Mapping[str, str]] = {_FAILED: "disposition", "dmarc.temperror": "unproved"}
+"""Findings that no author stands behind, and where they tell what his domain asks for then."""
 _REFUSING: Final = frozenset({Disposition.REJECT, Disposition.TEMPFAIL})
 
 
@@ -102,14 +105,15 @@ def _severity(verdict: RecipientVerdict) -> int:
 
 def _by_dmarc(findings: Iterable[Finding], settings: Settings) -> RecipientVerdict | None:
     """Judge an author domain that failed by what it asks for, as far as the administrator follows it (RFC 9989 §7.4)."""
-    failed = next((finding for finding in findings if finding.name == "dmarc.fail"), None)
+    failed = next((finding for finding in findings if finding.name in _ASKED), None)
     if failed is None or settings.dmarc_failed == "mark":
         return None
     author = failed.evidence.get("domain", "")
-    wanted = settings.dmarc_overrides.get(author, failed.evidence.get("disposition", "none"))
+    wanted = settings.dmarc_overrides.get(author, asked) if (asked := failed.evidence.get(_ASKED[failed.name])) else "none"
     if wanted == "none" or is_vouched_for(author, findings, settings):
         return None
-    if wanted == "reject" and settings.dmarc_failed == "reject":
+    # RFC 9989 §5.3.6: what could not be decided is not refused; but a stranger chose the name that does not answer, so it is no way into the inbox.
+    if wanted == "reject" and settings.dmarc_failed == "reject" and failed.name == _FAILED:
         return RecipientVerdict(Disposition.REJECT, failed.name, (), _FORGED)
     return RecipientVerdict(Disposition.QUARANTINE, failed.name, ("Junk",))
 

@@ -21,6 +21,7 @@ from moatmail.intake.history import History
 from moatmail.mailauth.reports.observed import decode
 from moatmail.net.questions import Questions
 from moatmail.net.resolver_cache import CachingResolver
+from moatmail.net.resolver_table import TableResolver
 from moatmail.policy.decision import code_of
 from moatmail.policy.decision import decode as decode_evidence
 from moatmail.store.queries import GetDecision, ListDecisions, ListObserved
@@ -119,6 +120,20 @@ async def test_a_refusal_stays_one_where_no_record_of_it_can_be_made(house: Indo
     assert (await send(house))[0] == 550
 
 
+@pytest.mark.parametrize("sender", ["x@lame.bank.test", "x@bank.test"], ids=["a name below the author's", "the author's own name"])
+@pytest.mark.parametrize("failed", ["junk", "reject"])
+async def test_a_name_that_does_not_answer_and_that_the_forger_chose_is_no_way_into_the_inbox(tmp_path: Path, sender: str, failed: str) -> None:
+    """bank.test has p=reject; one delegation below it, and an include of its SPF record, lead nowhere: DMARC is undecided for ever."""
+    async with indoors(tmp_path) as house:
+        house.ports = replace(house.ports, resolver=CachingResolver(Lame(), house.clock))
+        judge_by(house, dmarc_failed=failed)
+        await house.open_door("mx")
+        assert (await send(house, sender=sender))[0] == 250  # never refused: it may be that somebody would speak for it
+        assert await house.messages_of("ann@example.test") == []
+        (kept,) = await house.messages_of("ann@example.test", "junk")
+        assert b"dmarc=temperror" in kept.partition(b"\r\nReceived:")[0]
+
+
 async def test_a_setting_per_author_domain_goes_before_what_it_publishes(house: Indoors) -> None:
     judge_by(house, dmarc_overrides=("bank.test=none",))
     await send(house)
@@ -178,6 +193,18 @@ async def test_what_could_not_be_checked_is_told_in_the_log_and_above_the_messag
         assert b"dmarc=temperror" in kept.partition(b"\r\nReceived:")[0]
         (event,) = house.ear.named("message.accepted")
         assert event.text.endswith("; could not be checked now: iprev, spf, dmarc")
+
+
+class Lame(TableResolver):
+    """The zone of bank.test, in which two names have no servers that answer."""
+
+    def __init__(self) -> None:
+        super().__init__(ZONE | {"bank.test": {"TXT": ["v=spf1 include:gone.test -all"]}})
+
+    async def ask(self, kind: str, name: str) -> Answer:
+        if name.endswith(("lame.bank.test", "gone.test")):
+            raise DNSError(f"{kind} {name}: no answer")
+        return await super().ask(kind, name)
 
 
 class Away(Questions):

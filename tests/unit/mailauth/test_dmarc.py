@@ -204,7 +204,10 @@ async def test_where_no_answer_comes(policies: Records, dkim: list[str], unfinis
     found = await judge(Asked(policies), "a.test", *dkim, unfinished=unfinished)
     assert found.result is result
     assert bool(found.reason) is (result is not Result.PASS)
+    # A forger chose the name that is silent: where the policy is known it is told, for the receiver to make of it what he likes.
     assert found.disposition is (Policy.REJECT if result is Result.FAIL else Policy.NONE)
+    if result is Result.TEMPERROR:
+        assert found.policy is (Policy.REJECT if policies["a.test"] == REJECT else Policy.NONE)
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["asked ahead", "not asked ahead"])

@@ -77,7 +77,8 @@ class Policy:
     max_received: int = setting(100, "Received fields before a message is taken for a loop (RFC 5321 §6.3).", check=between(30, 1000))
     deferring_stages: tuple[str, ...] = setting(
         ("loop", "form", "user_filter"),
-        "Stages without which nothing is accepted: when one of them cannot run the message is put off (451). All others then leave a mark, and it passes.",
+        "Stages without which nothing is accepted: when one of them cannot run the message is put off (451). All others then leave a mark, and it passes;"
+        " into Junk where dmarc could not decide and the author's policy is known to ask for more than none.",
     )
     dmarc_failed: str = setting(
         "junk",

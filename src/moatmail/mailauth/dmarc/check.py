@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from moatmail.core.limits.mailauth import DMARC_WALKS_MAX
@@ -42,7 +42,8 @@ class DMARCResult:
     """What DMARC found: pass, fail, none (it does not apply) or temperror; and by what.
 
     `policy` is what `tag` ("p", "sp" or "np") of the record at `policy_domain` publishes; `disposition` what is asked for this message: weaker where
-    the owner tests, none unless it fails. `org_domain` is None where it was not needed. `problem` says why there is no author domain.
+    the owner tests, none unless it fails. At temperror `policy` is told where it is known. `org_domain` is None where it was not needed.
+    `problem` says why there is no author domain.
     """
 
     result: Result
@@ -117,7 +118,7 @@ class _Evaluation:
         await self._look_round(own)
         if own is None and self._walk.failed:
             # RFC 9989 §5.3.6: what a silent name would have said decides, so there is neither pass nor fail.
-            return self._without_policy(Result.TEMPERROR, f"no answer about the policy at {self._walk.failed}")
+            return self._undecided_by(f"no answer about the policy at {self._walk.failed}", self._walk.policy())
         applied = self._walk.policy() if own is None else (self._domain, own)
         if applied is None:
             return self._without_policy(Result.NONE, "no policy is published")
@@ -134,7 +135,7 @@ class _Evaluation:
         if not passed:
             undecided = self._undecided(self._spf, strict=record.strict_spf) or self._undecided(self._dkim, strict=record.strict_dkim)
             if undecided:
-                return self._without_policy(Result.TEMPERROR, f"whether {undecided} speaks for the author cannot be told now")
+                return self._undecided_by(f"whether {undecided} speaks for the author cannot be told now", (policy_domain, record))
         tag, policy = self._policy(policy_domain, record)
         return DMARCResult(
             Result.PASS if passed else Result.FAIL,
@@ -151,6 +152,16 @@ class _Evaluation:
             reason="" if passed else "nothing that passes speaks for the author's organization",
             lookups=self._lookups,
         )
+
+    def _undecided_by(self, reason: str, applied: tuple[str, Record] | None) -> DMARCResult:
+        """Give temperror, with the policy as far as it is known: a stranger chooses the names of which one does not answer (RFC 9989 §5.3.6)."""
+        found = self._without_policy(Result.TEMPERROR, reason)
+        exact = self._aligned(self._spf, strict=True) or self._aligned(self._dkim, strict=True)
+        if applied is None or not applied[1].usable or exact:
+            return found
+        policy_domain, record = applied
+        tag, policy = self._policy(policy_domain, record)
+        return replace(found, policy_domain=policy_domain, tag=tag, policy=policy, testing=record.testing)
 
     def _without_policy(self, result: Result, reason: str) -> DMARCResult:
         return DMARCResult(result, author_domain=self._domain, org_domain=self._organization, reason=reason, lookups=self._lookups)

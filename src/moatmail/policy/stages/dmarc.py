@@ -50,6 +50,8 @@ def _finding(found: DMARCResult) -> Finding:
         tag=found.tag if found.policy_domain else None,
         testing="yes" if found.testing else None,
         disposition=found.disposition.value if found.result is Result.FAIL else None,
+        # Nothing is asked for what is undecided; the administrator may hold it apart all the same where he knows what would be asked.
+        unproved=(found.policy.lowered if found.testing else found.policy).value if found.policy_domain and found.result is Result.TEMPERROR else None,
         aligned_spf="yes" if found.aligned_spf else None,
         aligned_dkim=found.aligned_dkim,
         reason=found.reason,
