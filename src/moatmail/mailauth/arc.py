@@ -8,8 +8,10 @@ Must never know whom we trust: a chain that holds says who vouches, not whether 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from moatmail.core.limits.mailauth import ARC_KEYS_AT_ONCE
 from moatmail.core.ports.resolver import Lookup, Resolver
 from moatmail.mailauth.arc_chain import ARCSet, seal_digests
 from moatmail.mailauth.canonical import relaxed_value
@@ -60,20 +62,42 @@ async def check_arc(resolver: Resolver, message: SignedMessage) -> ARCResult:
     if chain.problem:
         return ARCResult(Result.FAIL, chain.problem, sealers, sealed_as_failed=chain.sealed_as_failed)
     newest = chain.sets[-1].message_signature
-    answers = await fetch_keys(resolver, [newest.key_name, *(one.seal.signature.key_name for one in reversed(chain.sets))])
-    lookups = tuple(answer.lookup for answer in answers.values())
+    keys = _Keys(resolver, chain.sets)
     instance = chain.instance
     try:
-        _check_message_signature(message, newest, answers[newest.key_name])
+        await keys.fetch(instance, newest.key_name)
+        _check_message_signature(message, newest, keys.answers[newest.key_name])
         digests = seal_digests(message.header, chain.sets)
         for instance in range(chain.instance, 0, -1):
-            await asyncio.sleep(0)  # one seal is tried with all keys at its name: fifty are more than one slice of a shared loop
             seal = chain.sets[instance - 1].seal.signature
-            find_key(seal, usable_keys(seal, answers[seal.key_name]), digests[instance - 1])
+            if seal.key_name not in keys.answers:
+                await keys.fetch(instance)
+            await asyncio.sleep(0)  # one seal is tried with all keys at its name: fifty are more than one slice of a shared loop
+            find_key(seal, usable_keys(seal, keys.answers[seal.key_name]), digests[instance - 1])
     except Refused as refused:
         result = Result.TEMPERROR if refused.result is Result.TEMPERROR else Result.FAIL
-        return ARCResult(result, refused.reason, sealers, instance, lookups=lookups)
-    return ARCResult(Result.PASS, "", sealers, lookups=lookups)
+        return ARCResult(result, refused.reason, sealers, instance, lookups=keys.lookups)
+    return ARCResult(Result.PASS, "", sealers, lookups=keys.lookups)
+
+
+class _Keys:
+    """The keys of a chain, asked for a few sets at a time, the newest first."""
+
+    def __init__(self, resolver: Resolver, sets: Sequence[ARCSet]) -> None:
+        self._resolver = resolver
+        self._sets = sets
+        self.answers: dict[str, KeyAnswer] = {}
+
+    async def fetch(self, instance: int, *more: str) -> None:
+        """Ask for the seals' keys of set `instance` and of those before it, and for the keys at `more`."""
+        few = self._sets[max(0, instance - ARC_KEYS_AT_ONCE) : instance]
+        names = [*more, *(one.seal.signature.key_name for one in reversed(few))]
+        self.answers |= await fetch_keys(self._resolver, [name for name in names if name not in self.answers])
+
+    @property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """Give what was asked."""
+        return tuple(answer.lookup for answer in self.answers.values())
 
 
 def _check_message_signature(message: SignedMessage, signature: Signature, answer: KeyAnswer) -> None:

@@ -16,6 +16,7 @@ from moatmail.core.ports.resolver import Answer, DNSError, Lookup, LookupsSpentE
 from moatmail.net.questions import Questions
 
 _Key = tuple[str, str]
+_POLICY = "_dmarc."  # how names of DMARC policies begin (RFC 9989 §4.5): their questions have slots of their own
 _ENTRY_OCTETS = 400  # what an entry of the cache costs besides its texts (measured)
 
 
@@ -56,6 +57,7 @@ class CachingResolver(Questions):
         self._kept: dict[_Key, _Entry] = {}  # in the order of their last use
         self._under_way: dict[_Key, asyncio.Task[_Entry]] = {}
         self._slots = asyncio.Semaphore(limits.DNS_IN_FLIGHT)
+        self._policy_slots = asyncio.Semaphore(limits.DNS_POLICIES_IN_FLIGHT)
 
     def for_message(self) -> MessageView:
         """Give the checks of one message a view of their own; its time begins now."""
@@ -101,8 +103,9 @@ class CachingResolver(Questions):
 
     async def _fetch(self, key: _Key) -> _Entry:
         answer: Answer | DNSError
+        slots = self._policy_slots if key[1].startswith(_POLICY) else self._slots
         try:
-            async with asyncio.timeout(limits.DNS_SECONDS * 2), self._slots:
+            async with asyncio.timeout(limits.DNS_SECONDS * 2), slots:
                 answer = await self._inner.ask(*key)
         except TimeoutError:
             answer = DNSError(f"{key[1]} {key[0]}: too many questions under way")

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 
 import pytest
 
-from moatmail.core.limits.mailauth import ARC_INSTANCES_MAX
-from moatmail.core.ports.resolver import Resolver
+from moatmail.core.limits.mailauth import ARC_INSTANCES_MAX, ARC_KEYS_AT_ONCE
+from moatmail.core.ports.resolver import Answer, DNSError, Resolver
 from moatmail.mailauth.arc import check_arc
 from moatmail.mailauth.arc_seal import Statement, own_results, own_verdict, seal
 from moatmail.mailauth.result import Result
 from moatmail.mailauth.sign import SigningError, SigningKey
 from moatmail.mailauth.signed import read_message
+from moatmail.net.questions import Questions
 from moatmail.net.resolver_table import TableResolver
 from tests.unit.mailauth.signing import BODY, HEADER, NOW, arc, both, ed_key, rsa_key
 
@@ -74,6 +77,27 @@ async def test_a_key_that_cannot_be_had_now_is_temporary_and_seals_nothing() -> 
     assert (found.result, found.reason) == (Result.TEMPERROR, "key cannot be had now")
     with pytest.raises(SigningError):
         await sealed(header, resolver=resolver)
+
+
+class Silent(Questions):
+    """A name service that does not answer; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def ask(self, kind: str, name: str) -> Answer:
+        self.asked.append(name)
+        raise DNSError(f"{kind} {name}: no answer")
+
+
+async def test_a_long_chain_of_silent_keys_asks_for_a_few_of_them() -> None:
+    """Fifty questions of one message, each with ten seconds to wait, took the places of everybody else's."""
+    numbers = itertools.count()
+    header = re.sub(rb"\bs=[er];", lambda _: b"s=n%d;" % next(numbers), await chain(20))
+    resolver = Silent()
+    found = await arc(header + BODY, resolver)
+    assert (found.result, found.instance) == (Result.TEMPERROR, 20)
+    assert len(resolver.asked) == 1 + ARC_KEYS_AT_ONCE
 
 
 async def test_a_broken_chain_is_sealed_as_failed_once() -> None:

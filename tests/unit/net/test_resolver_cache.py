@@ -182,6 +182,22 @@ async def test_a_flood_of_questions_waits_and_none_is_lost(monkeypatch: pytest.M
     assert await asyncio.gather(*waiting) == [Answer(exists=False)] * 40
 
 
+async def test_a_flood_of_other_questions_leaves_room_for_policies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forger's slow keys held every slot: the author's policy was not answered, and what is not known is not asked for."""
+    monkeypatch.setattr(limits, "DNS_IN_FLIGHT", 4)
+    servers = Servers()
+    servers.open.clear()
+    cache = CachingResolver(servers, Time())
+    waiting = [asyncio.create_task(cache.txt(f"n{number}._domainkey.evil.test")) for number in range(40)]
+    waiting.append(asyncio.create_task(cache.txt("_dmarc.bank.test")))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert servers.asked["TXT", "_dmarc.bank.test"] == 1
+    assert servers.asked.total() == 5
+    servers.open.set()
+    await asyncio.gather(*waiting)
+
+
 async def test_both_kinds_of_address_are_kept_apart() -> None:
     servers = Servers(a_test=Answer(("192.0.2.1",), ttl=300))
     cache = CachingResolver(servers, Time())

@@ -147,6 +147,7 @@ def test_the_nine_pairs_are_told_with_what_each_would_have_met_alone() -> None:
 # ---------------------------------------------------------------- grounds and settings
 
 FAILED = Finding("dmarc.fail", 1.0, {"domain": "bank.test", "disposition": "reject"})
+UNDECIDED = Finding("dmarc.temperror", 0.0, {"domain": "bank.test", "unproved": "reject"}, temporary=True)
 WISHLESS = Finding("dmarc.fail", 1.0, {"domain": "bank.test", "disposition": "none"})
 CHAIN = Finding("arc.pass", evidence={"vouchers": "list.test", "passed_author": "bank.test"})
 
@@ -165,6 +166,13 @@ GROUNDS: dict[str, tuple[tuple[Finding, ...], Settings, Ground, list[tuple[str, 
         "nothing is accepted without the check form",
     ),
     "DMARC to Junk": ((FAILED,), Settings(), Ground.POLICY, [("policy.dmarc_failed", "junk")], "even where the domain asks to reject it"),
+    "DMARC undecided, to Junk": (
+        (UNDECIDED,),
+        Settings(dmarc_failed="reject"),
+        Ground.POLICY,
+        [("policy.dmarc_failed", "reject"), ("policy.dmarc_overrides", "")],
+        "where that stays open its mail goes to Junk and is never refused",
+    ),
     "DMARC refused": ((FAILED,), Settings(dmarc_failed="reject"), Ground.POLICY, [("policy.dmarc_failed", "reject")], "what the domain asks for is done"),
     "DMARC by our own policy": (
         (FAILED,),

@@ -90,6 +90,9 @@ SIGNED_AHEAD_SECONDS: Final = 14 * 3600
 ARC_INSTANCES_MAX: Final = 50
 """Sets of one chain (RFC 8617 §4.2.1)."""
 
+ARC_KEYS_AT_ONCE: Final = 8
+"""Keys of one chain asked for side by side: a chain that breaks, or whose keys are silent, asks for no more, and takes no place of others' questions."""
+
 # ---- DMARC ----
 DMARC_QUESTIONS_MAX: Final = 8
 """Questions of one tree walk (RFC 9989 §4.10)."""

@@ -44,6 +44,7 @@ DNS_SERVERS_MAX: Final = 8  # of the system's that are asked; its own library as
 DNS_SYSTEM_SECONDS: Final = 5.0  # between two looks at whether the system's list changed
 DNS_RECORDS: Final = 256  # of one answer that are looked at; TCP carries up to 65,535 octets (RFC 1035 §4.2.2)
 DNS_IN_FLIGHT: Final = 512  # questions under way in one process, each with a socket; more wait, and their time runs
+DNS_POLICIES_IN_FLIGHT: Final = 128  # besides, for DMARC policies alone: slow keys of strangers must not leave it open what an author asks for
 DNS_CACHE_ENTRIES: Final = 50_000  # answers kept in one process; the longest unused goes first
 DNS_CACHE_OCTETS: Final = 16 * 1024 * 1024  # of names and records in them, so that large answers do not fill the memory
 DNS_TTL_MAX: Final = 86_400.0  # seconds an answer is kept whatever it says: a mistake in a zone heals within a day
