@@ -21,8 +21,9 @@ from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.mail import Mail
 from moatmail.core.transaction import Identity
-from moatmail.crypto.scram import ScramVerifier as StoredVerifier
 from moatmail.directory.login import FrozenAccountError, Login, Verifier, WrongCredentialsError
+from moatmail.endpoints import fault
+from moatmail.endpoints.verifier import for_exchange
 from moatmail.mailbox.maildrop import Maildrop
 from moatmail.mailbox.opened import OpenAccounts, Opened
 from moatmail.net.drive import Connection, DeadlinePassedError, PeerGoneError, StreamError
@@ -164,7 +165,7 @@ class POP3Session:
         step = event.step
         if isinstance(step, sasl.NeedsVerifier):
             self._verifier = await self._door.login.verifier(step.authcid)
-            self._engine.answer_verifier(_for_wire(self._verifier))
+            self._engine.answer_verifier(for_exchange(self._verifier))
             return
         verifier, self._verifier = self._verifier, None
         peer = self._connection.peer_ip
@@ -304,26 +305,11 @@ class POP3Session:
         self._door.events.emit(Event.of(name, text, alert=alert, peer=self._connection.peer_ip, door=self._door.name, **facts))
 
     def _alert(self, error: Exception) -> None:
-        """Tell of a fault; never what the error says, for it may quote mail."""
-        if isinstance(error, SealBrokenError):
-            self._tell("seal.broken", "something kept does not open and was not served", alert=True, object=str(error))
-            return
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else ""
-        self._tell("pop3.failed", f"a command failed by an unexpected error ({type(error).__name__})", alert=True, place=place)
+        self._door.events.emit(fault.event_of(error, "pop3", peer=self._connection.peer_ip, door=self._door.name))
 
 
 def _count(drop: Maildrop) -> bytes:
     return b"%d messages (%d octets)" % (drop.count, drop.octets)
-
-
-def _for_wire(verifier: Verifier) -> sasl.ScramVerifier | None:
-    if verifier.value is None:
-        return None
-    stored = StoredVerifier.from_bytes(verifier.value)
-    return sasl.ScramVerifier(stored.salt, stored.rounds, stored.stored_key, stored.server_key)
 
 
 def _up_to(pieces: Iterator[bytes], octets: int) -> Iterator[bytes]:

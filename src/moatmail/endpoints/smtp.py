@@ -20,16 +20,17 @@ from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.mail import Mail
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Identity, Session, Transaction
-from moatmail.crypto.scram import ScramVerifier as StoredVerifier
 from moatmail.directory.login import FrozenAccountError, Login, Verifier
 from moatmail.directory.recipients import Resolution
+from moatmail.endpoints import fault
+from moatmail.endpoints.verifier import for_exchange
 from moatmail.intake.receive import Answer
 from moatmail.mailbox.incoming import HeaderTooLargeError, Incoming
 from moatmail.mailbox.newlines import Newlines
 from moatmail.net.drive import Connection, DeadlinePassedError
 from moatmail.net.listener import ServerTLS
 from moatmail.net.stream import StreamError
-from moatmail.wire.sasl import Failure, NeedsPassword, NeedsVerifier, ScramVerifier, Success
+from moatmail.wire.sasl import Failure, NeedsPassword, NeedsVerifier, Success
 from moatmail.wire.smtp import events as happened
 from moatmail.wire.smtp.content import ContentLimits
 from moatmail.wire.smtp.profile import Door as Kind
@@ -137,10 +138,7 @@ class SMTPSession:
             self._answer(Reply.of(451, error.status, error.public) if isinstance(error, TemporaryError) else _FAULT_OF_OURS)
 
     def _alert(self, error: Exception) -> None:
-        kind = type(error).__name__
-        self._door.events.emit(
-            Event.of("smtp.failed", f"a command failed by an unexpected error ({kind})", alert=True, peer=self._session.peer_ip, door=self._door.name)
-        )
+        self._door.events.emit(fault.event_of(error, "smtp", peer=self._session.peer_ip, door=self._door.name))
 
     def _tell(self, name: str, text: str, *, alert: bool = False) -> None:
         self._door.events.emit(Event.of(name, text, alert=alert, peer=self._session.peer_ip, door=self._door.name))
@@ -284,7 +282,7 @@ class SMTPSession:
                 self._told_login(step.authcid, error)
                 self._answer(_NO_DIRECTORY)
                 return
-            self._engine.answer_verifier(_for_wire(self._verifier))
+            self._engine.answer_verifier(for_exchange(self._verifier))
             return
         self._answer(await self._judge(login, step))
 
@@ -315,13 +313,6 @@ class SMTPSession:
     def _told_login(self, name: str, error: MoatmailError) -> None:
         text = f"login as {name or 'nobody'} from {self._session.peer_ip} failed: {error.public}"
         self._tell("login.failed", text)
-
-
-def _for_wire(verifier: Verifier) -> ScramVerifier | None:
-    if verifier.value is None:
-        return None
-    stored = StoredVerifier.from_bytes(verifier.value)
-    return ScramVerifier(stored.salt, stored.rounds, stored.stored_key, stored.server_key)
 
 
 def _normalises(door: Door) -> bool:

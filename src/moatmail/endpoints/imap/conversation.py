@@ -31,6 +31,7 @@ from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.settings.mail import Mail
 from moatmail.core.transaction import Identity, TLSFacts
 from moatmail.directory.login import Login, Verifier
+from moatmail.endpoints import fault
 from moatmail.endpoints.imap.appending import Appending
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.mailbox.changes import Listeners
@@ -221,15 +222,8 @@ class Conversation:
         self.door.events.emit(Event.of(name, text, alert=alert, peer=self.connection.peer_ip, door=self.door.name, **facts))
 
     def alert(self, error: Exception) -> None:
-        """Tell of a fault; never what the error says, for it may quote mail."""
-        if isinstance(error, SealBrokenError):
-            self.tell("seal.broken", "something kept does not open and was not served", alert=True, object=str(error))
-            return
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else ""
-        self.tell("imap.failed", f"a command failed by an unexpected error ({type(error).__name__})", alert=True, place=place)
+        """Tell of a fault."""
+        self.door.events.emit(fault.event_of(error, "imap", peer=self.connection.peer_ip, door=self.door.name))
 
     # ---- the end of things ----
 

@@ -14,9 +14,9 @@ from typing import Final
 from moatmail.core.errors import MoatmailError, TemporaryError
 from moatmail.core.limits.endpoints import FAILED_LOGINS
 from moatmail.core.transaction import Identity
-from moatmail.crypto.scram import ScramVerifier as StoredVerifier
 from moatmail.directory.login import FrozenAccountError, Verifier
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError, refusal_of
+from moatmail.endpoints.verifier import for_exchange
 from moatmail.wire import sasl
 from moatmail.wire.imap import events
 from moatmail.wire.imap.server import Result
@@ -91,7 +91,7 @@ async def _take(conversation: Conversation, command: events.Command, step: sasl.
     """Do what the mechanism asks for."""
     if isinstance(step, sasl.NeedsVerifier) and conversation.exchange is not None:
         conversation.verifier = await conversation.door.login.verifier(step.authcid)
-        step = conversation.exchange.supply(_for_wire(conversation.verifier))
+        step = conversation.exchange.supply(for_exchange(conversation.verifier))
     if isinstance(step, sasl.Challenge):
         conversation.engine.continue_(sasl.encode_base64(step.data))
     elif isinstance(step, sasl.Failure) and not step.reason.counts:
@@ -144,13 +144,6 @@ def _refuse(conversation: Conversation, command: events.Command, error: Moatmail
     conversation.failures += 1
     if conversation.failures >= FAILED_LOGINS:
         conversation.engine.bye(b"too many failed logins")
-
-
-def _for_wire(verifier: Verifier) -> sasl.ScramVerifier | None:
-    if verifier.value is None:
-        return None
-    stored = StoredVerifier.from_bytes(verifier.value)
-    return sasl.ScramVerifier(stored.salt, stored.rounds, stored.stored_key, stored.server_key)
 
 
 def _context(conversation: Conversation) -> sasl.Context:
