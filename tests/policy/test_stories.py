@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +57,14 @@ def test_all_nine_pairs_of_two_recipients_are_told() -> None:
     words = ("accept", "tempfail", "reject")
     told = {path.stem for path in STORIES}
     assert {f"two-recipients-{one}-{other}" for one in words for other in words} <= told
+
+
+def test_ten_thousand_recipients_with_a_finding_each_are_judged_in_less_than_a_second() -> None:
+    recipients = tuple(Recipient(_address(f"r{number}@example.test")) for number in range(10_000))
+    findings = tuple(Finding("loop.delivered_to", recipient=one.address) for one in recipients[1:])
+    transaction = Transaction(Session("1", "mx", "192.0.2.1", 25), Envelope(None, recipients), 0.0, findings=findings)
+    began = time.process_time()
+    verdict = compose(transaction, lambda _recipient: Settings())
+    assert time.process_time() - began < 1
+    ends = Counter(one.disposition.value for one in verdict.per_recipient.values())
+    assert ends == {"accept": 1, "quarantine": 9_999}

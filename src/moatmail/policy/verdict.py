@@ -8,7 +8,7 @@ Must never know how a finding was made. Nothing else builds a `Verdict` (tested)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,7 +75,8 @@ _REFUSING: Final = frozenset({Disposition.REJECT, Disposition.TEMPFAIL})
 
 def compose(transaction: Transaction, settings_of: SettingsOf) -> Verdict:
     """Decide over `transaction` from its findings; a refusal needs all recipients, otherwise it is 250 and who would refuse gets quarantine."""
-    judged = {one.address: _judge(one.address, transaction.findings, settings_of(one.address)) for one in transaction.envelope.recipients}
+    of_all, of_one = _sorted(transaction.findings)
+    judged = {one.address: _judge([*of_all, *of_one.get(one.address, ())], settings_of(one.address)) for one in transaction.envelope.recipients}
     score = sum(finding.weight for finding in transaction.findings)
     reasons = tuple(sorted({verdict.reason for verdict in judged.values() if verdict.reason}))
     if refusal := _common_refusal(judged.values()):
@@ -84,9 +85,17 @@ def compose(transaction: Transaction, settings_of: SettingsOf) -> Verdict:
     return Verdict(_ACCEPTED, {address: _softened(verdict) for address, verdict in judged.items()}, score, reasons)
 
 
-def _judge(recipient: Address, findings: Iterable[Finding], settings: Settings) -> RecipientVerdict:
+def _sorted(findings: Iterable[Finding]) -> tuple[list[Finding], dict[Address, list[Finding]]]:
+    """Sort findings once, those about all from those about one: there may be as many of these as recipients."""
+    of_all: list[Finding] = []
+    of_one: dict[Address, list[Finding]] = {}
+    for finding in findings:
+        (of_all if finding.recipient is None else of_one.setdefault(finding.recipient, [])).append(finding)
+    return of_all, of_one
+
+
+def _judge(mine: Sequence[Finding], settings: Settings) -> RecipientVerdict:
     """Judge for one recipient: an own refusal first, then what had to be checked and could not, then policy and score, then the user's filter."""
-    mine = [finding for finding in findings if finding.recipient is None or finding.recipient == recipient]
     for finding in mine:
         if finding.name in _REFUSALS:
             return RecipientVerdict(Disposition.REJECT, finding.name, (), _REFUSALS[finding.name])
