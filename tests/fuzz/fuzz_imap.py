@@ -24,12 +24,15 @@ SEEDS = (
     b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (%/* "&APg-*") RETURN (CHILDREN STATUS (UNSEEN))\r\n',
     b'a APPEND "INBOX" (\\Seen $a) " 5-Mar-2025 07:06:05 +0000" {5+}\r\nhello (\\Flagged) {3+}\r\nabc\r\n',
     b"a STORE 1 (UNCHANGEDSINCE 5) -FLAGS.SILENT (\\Deleted b)\r\na UID MOVE 1 {3}\r\na/b\r\nDONE\r\n",
+    b"a SELECT a (QRESYNC (67 9 1:5,9 (1:3,7 1:2,5:6)) CONDSTORE)\r\na UID FETCH 1:* (FLAGS EMAILID SAVEDATE) (VANISHED CHANGEDSINCE 7)\r\n",
+    b'a SETQUOTA "" (STORAGE 5 X 0)\r\na GETQUOTAROOT {3+}\r\na/b\r\na SEARCH EMAILID Eff NOT THREADID T-1 SAVEDON 1-Feb-1994\r\n',
     b'a LOGIN {3+}\r\nann "ri\\"ght"\r\na ID ("name" NIL)\r\na ENABLE CONDSTORE\r\na CREATE x/ (USE (\\Sent))\r\na LOGOUT\r\n',
 )
 PROFILES = (
     Profile(b"mx.example.test", tls_active=True),
     Profile(b"mx.example.test"),
     Profile(b"mx.example.test", tls_active=True, append_limit=200, uid_only=True, rev2=True),
+    Profile(b"mx.example.test", tls_active=True, qresync=True),
 )
 
 
@@ -76,7 +79,7 @@ def mutate(random: Random) -> bytes:
 
 
 # Whole commands to begin with: single octets would take hours to find one.
-TARGET = Target(check, mutate, [b"\x06\x00" + seed for seed in SEEDS])
+TARGET = Target(check, mutate, [start + seed for seed in SEEDS for start in (b"\x08\x00", b"\x07\x00")])
 
 if __name__ == "__main__":
     TARGET.main()

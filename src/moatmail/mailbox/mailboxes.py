@@ -115,8 +115,11 @@ def _seal(opened: Opened, name: str) -> tuple[bytes, SealedName]:
     return object_id, seal_name(opened.keys.sealing, opened.id, object_id, name.encode())
 
 
-async def create(opened: Opened, name: str, special_use: str | None = None) -> None:
-    """Make a mailbox and the superior ones it lacks (RFC 3501 §6.3.3); raises AlreadyExistsError, NameNotUsableError, TooManyMailboxesError."""
+async def create(opened: Opened, name: str, special_use: str | None = None) -> bytes:
+    """Make a mailbox and the superior ones it lacks (RFC 3501 §6.3.3), and give its object id, which no renaming changes (RFC 8474 §4).
+
+    Raises AlreadyExistsError, NameNotUsableError, TooManyMailboxesError.
+    """
     _check(name)
     boxes = await list_mailboxes(opened)
     if name in boxes.by_name:
@@ -124,12 +127,13 @@ async def create(opened: Opened, name: str, special_use: str | None = None) -> N
     if special_use is not None and any(row.special_use == special_use for row in boxes.by_name.values()):
         raise ConflictError(public="another mailbox has this special use")
     await _create_superiors(opened, boxes, name)
-    await _create(opened, name, special_use)
+    object_id, _mailbox = await _create(opened, name, special_use)
+    return object_id
 
 
-async def _create(opened: Opened, name: str, special_use: str | None) -> int:
+async def _create(opened: Opened, name: str, special_use: str | None) -> tuple[bytes, int]:
     object_id, sealed = _seal(opened, name)
-    return await opened.store.write(CreateMailbox(opened.id, object_id, sealed.sealed, sealed.tag, special_use))
+    return object_id, await opened.store.write(CreateMailbox(opened.id, object_id, sealed.sealed, sealed.tag, special_use))
 
 
 async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None:
@@ -191,7 +195,7 @@ async def _empty_inbox(opened: Opened, boxes: Mailboxes, new_name: str, now: flo
     if new_name in boxes.by_name:
         raise AlreadyExistsError(public="a mailbox of the new name exists")
     await _create_superiors(opened, boxes, new_name)
-    target = await _create(opened, new_name, None)
+    _object_id, target = await _create(opened, new_name, None)
     inbox = next(row for row in boxes.by_name.values() if row.special_use == INBOX_USE)
     await move_all(opened, inbox.id, target, now)
 

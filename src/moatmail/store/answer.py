@@ -156,6 +156,13 @@ def _get_messages(db: Database, query: q.GetMessages) -> tuple[q.MessageRow, ...
     )
 
 
+def _find_messages(db: Database, query: q.FindMessages) -> tuple[tuple[bytes, int], ...]:
+    if len(query.ids) > limits.ROWS:
+        raise LocalProtocolError(f"{len(query.ids)} messages in one query")
+    key = {"account": query.account, "mailbox": query.mailbox}
+    return tuple((id_, uid) for id_ in query.ids for (uid,) in db.all(mailboxes.PLACED_AS, key | {"id": id_}))
+
+
 def _message_sizes(db: Database, query: q.MessageSizes) -> tuple[tuple[int, int, float], ...]:
     rows = min(query.limit, limits.ROWS)
     return tuple(db.all(messages.SIZES_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows}))
@@ -224,6 +231,7 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.ListPlacements: _list_placements,
     q.ListChanges: _list_changes,
     q.GetMessages: _get_messages,
+    q.FindMessages: _find_messages,
     q.MessageSizes: _message_sizes,
     q.GetContent: _get_content,
     q.OldCovers: _old_covers,

@@ -24,6 +24,7 @@ _READING: Final = frozenset(
         "ListPlacements",
         "ListChanges",
         "GetMessages",
+        "FindMessages",
         "MessageSizes",
         "GetContent",
         "OldCovers",

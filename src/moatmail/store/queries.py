@@ -261,6 +261,16 @@ class GetMessages(Query[tuple[MessageRow, ...]], frozen=True):
     summary: bool = False
 
 
+class FindMessages(Query[tuple[tuple[bytes, int], ...]], frozen=True):
+    """Ask where messages (by id, <= 500) lie in a mailbox of their account: (id, uid) of each placement there."""
+
+    result: ClassVar[Any] = tuple[tuple[bytes, int], ...]
+
+    account: int
+    mailbox: int
+    ids: tuple[bytes, ...]
+
+
 class MessageSizes(Query[tuple[tuple[int, int, float], ...]], frozen=True):
     """Ask for (uid, size, received_at) of a mailbox after `after`: what SIZE, INTERNALDATE and date searches need."""
 

@@ -45,6 +45,7 @@ MAILBOX_NAME: Final = 1024  # octets as sent
 KEYWORD: Final = 128  # octets of one keyword
 KEYWORDS: Final = 64  # in one flag list
 ENABLE_NAMES: Final = 32
+QUOTA_RESOURCES: Final = 16  # in one SETQUOTA
 APPEND_MESSAGES: Final = 32  # in one MULTIAPPEND (RFC 3502); each waits, sealed, in up to 128 KiB of memory
 USERNAME: Final = 1024
 BAD_COMMANDS: Final = 20  # in a row; then BYE

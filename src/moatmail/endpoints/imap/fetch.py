@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""FETCH: flags from the shared arrays, lists from summaries, content only where a section of it is asked for; all in slices.
 
-Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ), RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL),
-RFC 9586 §3.3 (UIDFETCH).
+Obeys RFC 3501 §6.4.5, §7.4.2 (setting ``\Seen``), RFC 7162 §3.1.4 (CHANGEDSINCE, MODSEQ), RFC 8474 §5 (EMAILID, THREADID),
+RFC 8514 §4.2 (SAVEDATE), RFC 8970 (PREVIEW), RFC 9394 §3.3 (PARTIAL), RFC 9586 §3.3 (UIDFETCH).
 Must never know how anything is sealed: `mailbox/reading` opens it.
 """
 
@@ -32,6 +32,7 @@ from moatmail.store.queries import MessageRow
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
+from moatmail.wire.imap.object_id import email_id
 from moatmail.wire.imap.sequence import PartialRange
 
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
@@ -344,6 +345,10 @@ def _modseq(subject: _Subject) -> bytes:
     return responses.modseq_item(subject.view.modseqs[subject.place()])
 
 
+def _save_date(subject: _Subject) -> bytes:
+    return responses.rendered_item(b"SAVEDATE", format_date_time(ZonedMoment(int(subject.known().saved_at // 1))))
+
+
 def _internal_date(subject: _Subject) -> bytes:
     return responses.rendered_item(b"INTERNALDATE", format_date_time(ZonedMoment(int(subject.known().received_at // 1))))
 
@@ -354,6 +359,10 @@ _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.MODSEQ: _modseq,
     Attribute.INTERNALDATE: _internal_date,
     Attribute.RFC822_SIZE: lambda subject: responses.size_item(subject.known().size),
+    Attribute.SAVEDATE: _save_date,
+    Attribute.EMAILID: lambda subject: responses.rendered_item(b"EMAILID", b"(%b)" % email_id(subject.known().id)),
+    # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.
+    Attribute.THREADID: lambda _: b"THREADID NIL",
     # RFC 8970 §3.1: made at delivery; a message that has none is told as the empty string.
     Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.opened().summary.preview.encode())),
     Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.opened().summary.envelope),

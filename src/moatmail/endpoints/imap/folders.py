@@ -17,6 +17,7 @@ from moatmail.mailbox import mailboxes
 from moatmail.mailbox.mailboxes import DELIMITER, INBOX, Mailboxes
 from moatmail.wire.imap import events, responses
 from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name
+from moatmail.wire.imap.object_id import mailbox_id
 
 # RFC 6154 §2; the store knows them in small letters without backslash.
 _USES: Final = {"archive": b"\\Archive", "drafts": b"\\Drafts", "junk": b"\\Junk", "sent": b"\\Sent", "trash": b"\\Trash"}
@@ -29,10 +30,10 @@ async def on_create(conversation: Conversation, command: events.Create) -> None:
     if None in uses or len(uses) > 1:
         raise RefusedError(b"this special use cannot be given", b"USEATTR")  # RFC 6154 §3
     name = _new_name(conversation, command.mailbox)
-    await mailboxes.create(conversation.account, name, uses[0] if uses else None)
+    object_id = await mailboxes.create(conversation.account, name, uses[0] if uses else None)
     if name != command.mailbox:
         conversation.untagged(responses.renamed(name, command.mailbox))
-    conversation.done(command, b"created")
+    conversation.done(command, b"created", responses.mailbox_id(mailbox_id(object_id)))  # RFC 8474 §4.1
 
 
 def _new_name(conversation: Conversation, name: str) -> str:
@@ -121,7 +122,7 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
         conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.rev2))
         row = names.boxes.by_name.get(name)
         if command.returns.status and row is not None:
-            tell_status(conversation, name, row, command.returns.status)
+            await tell_status(conversation, name, row, command.returns.status)
         await conversation.pause()
     conversation.done(command, b"listed")
 

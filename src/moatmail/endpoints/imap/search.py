@@ -2,7 +2,7 @@
 """SEARCH and UID SEARCH: the client's keys as criteria of the mailbox, what was found as SEARCH or ESEARCH.
 
 Obeys RFC 3501 §6.4.4 and §7.2.5, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 (SAVE), RFC 7162 §3.1.5 and §3.1.10 (MODSEQ),
-RFC 9394 §3.1 (PARTIAL), RFC 9585 (INPROGRESS).
+RFC 8474 §6 (EMAILID, THREADID), RFC 9394 §3.1 (PARTIAL), RFC 9585 (INPROGRESS).
 Must never know how a message is matched.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from moatmail.core.limits.endpoints import PROGRESS_EVERY
@@ -28,8 +28,10 @@ from moatmail.mailbox.search_columns import Snapshot, flag_octets
 from moatmail.mailbox.search_reader import MailboxReader
 from moatmail.mailbox.view import View
 from moatmail.net.drive import PeerGoneError
+from moatmail.store.queries import FindMessages
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap import search as keys
+from moatmail.wire.imap.object_id import read_email_id
 from moatmail.wire.imap.search import SearchKey, SearchReturn
 from moatmail.wire.imap.sequence import merge
 
@@ -97,15 +99,18 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     """Bring the client up to date and search; None when the mailbox went, and the session with it."""
     if isinstance(command, events.Search | events.Sort) and command.modseq:
         enable_condstore(conversation)
-    # RFC 3501 §7.4.1: SEARCH counts messages, so none may go meanwhile; UID SEARCH does not mind.
-    await sync(conversation, expunge=command.uid, uid=command.uid)
+    # RFC 3501 §7.4.1: SEARCH counts messages, so none may go meanwhile; UID SEARCH does not mind unless numbers are among
+    # its keys (RFC 7162 §3.2.10.2).
+    counts = not command.uid or any(isinstance(named, keys.Numbers) and named.sequence.ranges for named in keys.leaves(command.key))
+    await sync(conversation, expunge=not counts, uid=command.uid)
     if conversation.selected is None:
         return None
     selected = conversation.selected
     view = await current_view(conversation)
     aligned = selected.is_aligned(view)
     snapshot = take_snapshot(selected, view)
-    criterion = translate(command.key, Present(selected, conversation.now()))
+    uids_of = await _email_ids(conversation, selected, command.key)
+    criterion = translate(command.key, Present(selected, conversation.now(), uids_of))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     slices = watched(conversation, command)
     places = await search(criterion, snapshot, reader, slices, need)
@@ -185,10 +190,22 @@ def take_snapshot(selected: Selected, view: View) -> Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What keys are relative to: the messages the client was told of, and the time."""
+    """What keys are relative to: the messages the client was told of, the time, and where messages named by EMAILID lie."""
 
     selected: Selected
     now: float
+    uids_of: Mapping[bytes, Sequence[int]] = field(default_factory=dict)
+
+
+async def _email_ids(conversation: Conversation, selected: Selected, key: SearchKey) -> dict[bytes, list[int]]:
+    """Give the UIDs of the messages that EMAILID keys name, by identifier: found by their index, no message is looked at."""
+    wanted = {id_: named.object_id for named in keys.leaves(key) if isinstance(named, keys.EmailId) and (id_ := read_email_id(named.object_id))}
+    uids_of: dict[bytes, list[int]] = {}
+    if wanted:
+        account = conversation.account
+        for id_, uid in await account.store.read(FindMessages(account.id, selected.mailbox, tuple(wanted))):
+            uids_of.setdefault(wanted[id_], []).append(uid)
+    return uids_of
 
 
 def translate(key: SearchKey, present: Present) -> Criterion:
@@ -224,6 +241,10 @@ def _uids(key: keys.Uids, present: Present) -> Criterion:
     return criteria.Uids(present.selected.uid_ranges(key.sequence))
 
 
+def _email_id(key: keys.EmailId, present: Present) -> Criterion:
+    return criteria.Uids(tuple([(uid, uid) for uid in present.uids_of.get(key.object_id, ())]))
+
+
 _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {
     keys.Everything: _everything,
     keys.And: _and,
@@ -244,4 +265,6 @@ _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {
     keys.Younger: lambda key, present: criteria.ReceivedFrom(present.now - key.seconds),
     keys.Sent: lambda key, _: criteria.Sent(criteria.Relation(key.relation.value), key.day),
     keys.ModSeq: lambda key, _: criteria.ModSeq(key.value),
+    keys.EmailId: _email_id,
+    keys.ThreadId: lambda _key, _: criteria.Not(criteria.And()),  # RFC 8474 §5.2: nobody has one, so nothing matches
 }

@@ -2,7 +2,7 @@
 """SELECT, EXAMINE, CLOSE, UNSELECT, STATUS, and waiting for changes: NOOP, CHECK, IDLE.
 
 Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7,
-RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE).
+RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE), RFC 8474 §4 (MAILBOXID), RFC 9208 §4.1.4 (DELETED-STORAGE).
 Must never know how rows are kept.
 """
 
@@ -20,12 +20,13 @@ from moatmail.mailbox.numbering import Numbering
 from moatmail.mailbox.view import View
 from moatmail.store.queries import MailboxRow
 from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.object_id import mailbox_id
 
 
 async def on_select(conversation: Conversation, command: events.Select | events.Examine) -> None:
     """Open a mailbox; one that was open before is closed first, whatever comes (RFC 3501 §6.3.1)."""
-    if conversation.rev2 and conversation.selected is not None:
-        # RFC 9051 §7.1: what follows is of the new mailbox.
+    if conversation.selected is not None:
+        # RFC 7162 §3.2.11, RFC 9051 §7.1: what follows is of the new mailbox; told to everybody, whatever was enabled.
         conversation.untagged(responses.ok(b"CLOSED", b"the other mailbox is closed"))
     conversation.deselect()
     read_only = isinstance(command, events.Examine)
@@ -38,7 +39,7 @@ async def on_select(conversation: Conversation, command: events.Select | events.
         enable_condstore(conversation)
     selected = _open(view, read_only=read_only)
     conversation.selected = selected
-    _describe(conversation, selected, view, row.uidvalidity)
+    _describe(conversation, selected, view, row)
     if conversation.rev2:
         # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
         conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
@@ -50,7 +51,7 @@ def _open(view: View, *, read_only: bool) -> Selected:
     return Selected(view.mailbox, read_only, Numbering(view.uids), view.modseq, view.uidnext, dict(view.spellings))
 
 
-def _describe(conversation: Conversation, selected: Selected, view: View, validity: int) -> None:
+def _describe(conversation: Conversation, selected: Selected, view: View, row: MailboxRow) -> None:
     keywords = sorted(view.spellings.values())
     conversation.untagged(responses.flags(keywords))
     conversation.untagged(responses.exists(selected.numbering.count))
@@ -62,8 +63,9 @@ def _describe(conversation: Conversation, selected: Selected, view: View, validi
     permanent = b"PERMANENTFLAGS ()" if selected.read_only else responses.permanent_flags(keywords, may_create=True)
     conversation.untagged(responses.ok(permanent, b"flags kept"))
     conversation.untagged(responses.ok(responses.uid_next(selected.uidnext), b"next"))
-    conversation.untagged(responses.ok(responses.uid_validity(validity), b"valid"))
+    conversation.untagged(responses.ok(responses.uid_validity(row.uidvalidity), b"valid"))
     conversation.untagged(responses.ok(responses.highest_modseq(selected.modseq), b"highest"))
+    conversation.untagged(responses.ok(responses.mailbox_id(mailbox_id(row.object_id)), b"kept when it is renamed"))
 
 
 async def on_close(conversation: Conversation, command: events.Close) -> None:
@@ -117,7 +119,7 @@ async def on_idle_broken(conversation: Conversation, notice: events.IdleBroken) 
 
 # ---------------------------------------------------------------- STATUS
 
-_STATUS: Final[dict[bytes, Callable[[MailboxRow, Conversation], int]]] = {
+_STATUS: Final[dict[bytes, Callable[[MailboxRow, Conversation], int | bytes]]] = {
     b"MESSAGES": lambda row, _: row.messages,
     b"RECENT": lambda row, conversation: min(row.messages, max(0, row.uidnext - conversation.account.recents.first(row.id))),
     b"UIDNEXT": lambda row, _: row.uidnext,
@@ -129,18 +131,26 @@ _STATUS: Final[dict[bytes, Callable[[MailboxRow, Conversation], int]]] = {
     b"SIZE": lambda row, _: row.octets,
     # RFC 7889 §4: no mailbox has a limit of its own.
     b"APPENDLIMIT": lambda _, conversation: conversation.engine.profile.append_limit,
+    b"MAILBOXID": lambda row, _: b"(%b)" % mailbox_id(row.object_id),  # RFC 8474 §4.3
 }
 
 
 async def on_status(conversation: Conversation, command: events.Status) -> None:
     """Tell counts of a mailbox without opening it."""
     row = await mailboxes.find(conversation.account, command.mailbox)
-    tell_status(conversation, command.mailbox, row, command.items)
+    await tell_status(conversation, command.mailbox, row, command.items)
     conversation.done(command, b"done")
 
 
-def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: tuple[bytes, ...]) -> None:
+async def _deleted_storage(conversation: Conversation, row: MailboxRow) -> int:
+    """RFC 9208 §4.1.4: what EXPUNGE would give back, as the sum of the sizes."""
+    return await placements.deleted_octets(conversation.account, row.id) if row.deleted else 0
+
+
+async def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: tuple[bytes, ...]) -> None:
     """Write STATUS of one mailbox."""
     if b"HIGHESTMODSEQ" in items:
         enable_condstore(conversation)  # RFC 7162 §3.1.7: asking for it enables CONDSTORE
-    conversation.untagged(responses.status(name, [(item, _STATUS[item](row, conversation)) for item in items], utf8=conversation.rev2))
+    storage = await _deleted_storage(conversation, row) if b"DELETED-STORAGE" in items else 0
+    values = [(item, storage if item == b"DELETED-STORAGE" else _STATUS[item](row, conversation)) for item in items]
+    conversation.untagged(responses.status(name, values, utf8=conversation.rev2))

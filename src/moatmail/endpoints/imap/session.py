@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
-from moatmail.endpoints.imap import alter, append, fetch, folders, login, search, select, sort
+from moatmail.endpoints.imap import alter, append, fetch, folders, login, quota, search, select, sort
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
@@ -174,6 +174,9 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.Lsub: folders.on_lsub,
     events.Namespace: _on_namespace,
     events.Status: select.on_status,
+    events.GetQuota: quota.on_get_quota,
+    events.GetQuotaRoot: quota.on_get_quota_root,
+    events.SetQuota: quota.on_set_quota,
     events.Append: append.on_append,
     events.AppendData: append.on_append_data,
     events.AppendEnd: append.on_append_end,

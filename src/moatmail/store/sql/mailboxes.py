@@ -104,6 +104,13 @@ PLACED_MESSAGE = statement(
     )
 )
 
+PLACED_AS = statement(
+    select(_p.uid)
+    .select_from(MESSAGE.join(PLACEMENT, _p.message == MESSAGE.c.number).join(MAILBOX, _b.id == _p.mailbox))
+    .where(_MINE, MESSAGE.c.id == given("id"))
+    .order_by(_p.uid)
+)
+
 # ---- vanished ----
 _v = VANISHED.c
 VANISH = statement(insert(VANISHED))

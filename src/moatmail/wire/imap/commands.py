@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from moatmail.core.limits import imap as limits
-from moatmail.wire.imap import events, fetch_grammar, list_grammar, sort_grammar
+from moatmail.wire.imap import events, fetch_grammar, list_grammar, qresync, quota_grammar, sort_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, demand_uid, fail
 from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
@@ -97,23 +97,14 @@ def _enable(cursor: Cursor, tag: bytes) -> events.Enable:
     return events.Enable(tag, tuple(dict.fromkeys(names)))
 
 
-def _condstore(cursor: Cursor) -> bool:
-    """Take the optional parameters of SELECT (RFC 4466 §2.1, RFC 7162 §3.1.8)."""
-    if not cursor.take(b" "):
-        return False
-    cursor.expect(b"(", b"before parameters")
-    if cursor.word(b"a parameter") != b"CONDSTORE":
-        fail(b"unknown parameter")
-    cursor.expect(b")", b"after the parameter")
-    return True
-
-
 def _select(cursor: Cursor, tag: bytes) -> events.Select:
-    return events.Select(tag, cursor.mailbox(), _condstore(cursor))
+    mailbox, parameters = cursor.mailbox(), qresync.parameters(cursor)
+    return events.Select(tag, mailbox, parameters.condstore, parameters.known)
 
 
 def _examine(cursor: Cursor, tag: bytes) -> events.Examine:
-    return events.Examine(tag, cursor.mailbox(), _condstore(cursor))
+    mailbox, parameters = cursor.mailbox(), qresync.parameters(cursor)
+    return events.Examine(tag, mailbox, parameters.condstore, parameters.known)
 
 
 def _create(cursor: Cursor, tag: bytes) -> events.Create:
@@ -180,10 +171,10 @@ def _fetch(*, uid: bool) -> Parse:
         sequence = cursor.sequence()
         cursor.space(b"FETCH items")
         items = fetch_grammar.items(cursor)
-        modifiers = fetch_grammar.modifiers(cursor)
+        modifiers = fetch_grammar.modifiers(cursor, uid=uid)
         # RFC 9586 §3.3: a UIDFETCH response begins with the UID, so nobody has to be told it again.
         items = fetch_grammar.with_uid(items) if uid and not cursor.uid_only else items
-        return events.Fetch(tag, uid, sequence, items, modifiers.changed_since, modifiers.partial)
+        return events.Fetch(tag, uid, sequence, items, modifiers.changed_since, modifiers.partial, modifiers.vanished)
 
     return parse
 
@@ -295,6 +286,9 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"LSUB": Rule(_AFTER, list_grammar.parse_lsub),
     b"NAMESPACE": Rule(_AFTER, _bare(events.Namespace), bare=True),
     b"STATUS": Rule(_AFTER, _status),
+    b"GETQUOTA": Rule(_AFTER, quota_grammar.get_quota),
+    b"GETQUOTAROOT": Rule(_AFTER, quota_grammar.get_quota_root),
+    b"SETQUOTA": Rule(_AFTER, quota_grammar.set_quota),
     b"APPEND": Rule(_AFTER, _append),
     b"IDLE": Rule(_AFTER, _bare(events.Idle), bare=True),
     b"CHECK": Rule(_SELECTED, _bare(events.Check), bare=True),
@@ -347,6 +341,7 @@ def open_command(parts: list[bytes], state: State, profile: Profile) -> Opening:
     if rule.numbers and profile.uid_only:
         demand_uid()
     cursor.uid_only, cursor.utf8 = profile.uid_only, profile.rev2
+    cursor.qresync = profile.qresync
     if name in _CREDENTIALS and not profile.login_allowed:
         raise CommandRefusedError(b"use STARTTLS first", b"PRIVACYREQUIRED")  # RFC 3501 §6.2.3, RFC 5530 §3
     if name == b"STARTTLS" and (profile.tls_active or not profile.tls_available):

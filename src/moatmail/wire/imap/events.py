@@ -13,6 +13,7 @@ from enum import Enum
 from moatmail.wire.imap.fetch import FetchItem
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.moment import ZonedMoment
+from moatmail.wire.imap.qresync import Known
 from moatmail.wire.imap.search import SearchKey, SearchReturn
 from moatmail.wire.imap.sequence import PartialRange, SequenceSet
 
@@ -94,10 +95,14 @@ class Enable(Command):
 
 @dataclass(frozen=True, slots=True)
 class Select(Command):
-    """SELECT (RFC 3501 §6.3.1); `condstore`: asked to enable it (RFC 7162 §3.1.8). `finish` with NO leaves no mailbox selected."""
+    """SELECT (RFC 3501 §6.3.1); `condstore`: asked to enable it (RFC 7162 §3.1.8). `finish` with NO leaves no mailbox selected.
+
+    `known`: what the client remembers, so that it need be told only what changed since (RFC 7162 §3.2.5).
+    """
 
     mailbox: str
     condstore: bool = False
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Examine(Command):
 
     mailbox: str
     condstore: bool = False
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +201,28 @@ class Status(Command):
 
     mailbox: str
     items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuota(Command):
+    """GETQUOTA (RFC 9208 §4.1.1); `root` as sent."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GetQuotaRoot(Command):
+    """GETQUOTAROOT (RFC 9208 §4.1.2); the mailbox need not exist."""
+
+    mailbox: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetQuota(Command):
+    """SETQUOTA (RFC 9208 §4.1.3); `resources` by name in capitals, each with the limit wanted."""
+
+    root: bytes
+    resources: tuple[tuple[bytes, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +361,8 @@ class Thread(Command):
 class Fetch(Command):
     """FETCH and UID FETCH (RFC 3501 §6.4.5); macros are expanded; UID FETCH always has the UID item.
 
-    `changed_since`: RFC 7162 §3.1.4.1; `partial`: only so many of the first or last of what else would be told (RFC 9394 §3.3).
+    `changed_since`: RFC 7162 §3.1.4.1; `partial`: only so many of the first or last of what else would be told (RFC 9394 §3.3);
+    `vanished`: also which of them went since (RFC 7162 §3.2.6).
     """
 
     uid: bool
@@ -341,6 +370,7 @@ class Fetch(Command):
     items: tuple[FetchItem, ...]
     changed_since: int | None = None
     partial: PartialRange | None = None
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)

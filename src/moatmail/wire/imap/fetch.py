@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The items of FETCH: attributes, and sections of the content.
 
-Obeys RFC 3501 §6.4.5, RFC 3516 (BINARY), RFC 7162 §3.1.4 (MODSEQ) and RFC 8970 (PREVIEW).
+Obeys RFC 3501 §6.4.5, RFC 3516 (BINARY), RFC 7162 §3.1.4 (MODSEQ), RFC 8474 §5.3 (EMAILID, THREADID), RFC 8514 §4.2 (SAVEDATE) and RFC 8970 (PREVIEW).
 Must never know a message.
 """
 
@@ -24,6 +24,9 @@ class Attribute(Enum):
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"
     PREVIEW = b"PREVIEW"
+    EMAILID = b"EMAILID"
+    THREADID = b"THREADID"
+    SAVEDATE = b"SAVEDATE"
 
 
 class Section(Enum):

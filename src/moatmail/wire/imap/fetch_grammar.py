@@ -43,18 +43,23 @@ def items(cursor: Cursor) -> tuple[FetchItem, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Modifiers:
-    """Which of the named messages are meant: `changed_since` a mod-sequence (RFC 7162 §3.1.4.1), `partial` a range of places (RFC 9394 §3.3)."""
+    """Which of the named messages are meant: `changed_since` a mod-sequence (RFC 7162 §3.1.4.1), `partial` a range of places (RFC 9394 §3.3).
+
+    `vanished`: those that went are told too (RFC 7162 §3.2.6).
+    """
 
     changed_since: int | None = None
     partial: PartialRange | None = None
+    vanished: bool = False
 
 
-def modifiers(cursor: Cursor) -> Modifiers:
-    """Take the optional modifiers, each once."""
+def modifiers(cursor: Cursor, *, uid: bool) -> Modifiers:
+    """Take the optional modifiers, each once, those that `uid` alone allows included."""
     if not cursor.take(b" ("):
         return Modifiers()
     changed_since: int | None = None
     partial: PartialRange | None = None
+    vanished = False
     while True:
         name = cursor.word(b"a FETCH modifier")
         if name == b"CHANGEDSINCE" and changed_since is None:
@@ -63,11 +68,16 @@ def modifiers(cursor: Cursor) -> Modifiers:
         elif name == b"PARTIAL" and partial is None:
             cursor.space(b"a range")
             partial = cursor.partial_range()
+        elif name == b"VANISHED" and uid and cursor.qresync and not vanished:
+            vanished = True
         else:
             fail(b"unknown FETCH modifier, or one given twice")
         if cursor.take(b")"):
-            return Modifiers(changed_since, partial)
+            break
         cursor.space(b"a FETCH modifier")
+    if vanished and changed_since is None:
+        fail(b"VANISHED needs CHANGEDSINCE")  # RFC 7162 §3.2.6
+    return Modifiers(changed_since, partial, vanished)
 
 
 def with_uid(taken: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:

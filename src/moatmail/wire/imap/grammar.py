@@ -60,7 +60,7 @@ class LiteralPendingError(Exception):
 class Cursor:
     """A place in a command: `parts` are text, literal, text, literal, ... text; a text before a literal ends with its ``{n}``."""
 
-    __slots__ = ("_index", "_parts", "position", "text", "uid_only", "utf8")
+    __slots__ = ("_index", "_parts", "position", "qresync", "text", "uid_only", "utf8")
 
     def __init__(self, parts: list[bytes], position: int = 0) -> None:
         """Start at octet `position` of the first text."""
@@ -70,6 +70,7 @@ class Cursor:
         self.position = position
         self.utf8 = False  # mailbox names are in UTF-8 (RFC 9051 §5.1)
         self.uid_only = False  # message numbers are refused (RFC 9586 §3)
+        self.qresync = False  # what needs QRESYNC may be asked for (RFC 7162 §3.2.3)
 
     # ---- single octets ----
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of LIST, LSUB and STATUS.
 
-Obeys RFC 3501 §6.3.8-§6.3.10, RFC 5258 §6, RFC 5819 §4, RFC 6154 §6, RFC 7162 §7, RFC 7889 §5, RFC 8438 §3.
+Obeys RFC 3501 §6.3.8-§6.3.10, RFC 5258 §6, RFC 5819 §4, RFC 6154 §6, RFC 7162 §7, RFC 7889 §5, RFC 8438 §3, RFC 8474 §7, RFC 9208 §7.
 Must never know which mailboxes exist.
 """
 
@@ -16,7 +16,9 @@ from moatmail.wire.imap.grammar import Cursor, fail
 from moatmail.wire.imap.mailbox_name import read_pattern
 
 _PATTERN: Final = re.compile(rb"[^\x00-\x20\x7f-\xff(){\"\\]+")  # RFC 3501 §9, list-char: wildcards and `]` included
-STATUS_ITEMS: Final = frozenset((b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"APPENDLIMIT", b"DELETED"))
+STATUS_ITEMS: Final = frozenset(
+    (b"MESSAGES", b"RECENT", b"UIDNEXT", b"UIDVALIDITY", b"UNSEEN", b"HIGHESTMODSEQ", b"SIZE", b"APPENDLIMIT", b"DELETED", b"DELETED-STORAGE", b"MAILBOXID")
+)
 _SELECTIONS: Final = frozenset((b"SUBSCRIBED", b"REMOTE", b"RECURSIVEMATCH", b"SPECIAL-USE"))
 _RETURNS: Final = frozenset((b"SUBSCRIBED", b"CHILDREN", b"SPECIAL-USE", b"STATUS"))
 

@@ -43,6 +43,9 @@ EXTENSIONS: Final = (
     b"THREAD=REFERENCES",  # RFC 5256
     b"MULTIAPPEND",  # RFC 3502
     b"BINARY",  # RFC 3516
+    b"OBJECTID",  # RFC 8474
+    b"QUOTA",  # RFC 9208
+    b"QUOTA=RES-STORAGE",  # RFC 9208 §5.1
 )
 
 
@@ -59,7 +62,7 @@ class State(Enum):
 class Profile:
     """The facts of a listener and a connection; `mechanisms` in capitals, offered inside TLS only unless `plain_allowed`.
 
-    `uid_only`: the client gave up message numbers (RFC 9586); `rev2`: it enabled IMAP4rev2 (RFC 9051 §6.3.1).
+    `uid_only`: the client gave up message numbers (RFC 9586); `rev2`: it enabled IMAP4rev2 (RFC 9051 §6.3.1); `qresync`: QRESYNC (RFC 7162 §3.2.3).
     """
 
     hostname: bytes
@@ -71,6 +74,7 @@ class Profile:
     append_limit: int = limits.APPEND_SIZE
     uid_only: bool = False
     rev2: bool = False
+    qresync: bool = False
     literals_before_login: int = limits.LITERALS_BEFORE_LOGIN
     literals: int = limits.LITERALS
 

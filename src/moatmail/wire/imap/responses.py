@@ -79,6 +79,11 @@ def modified(numbers: Iterable[int]) -> bytes:
     return b"MODIFIED " + compact(numbers)
 
 
+def mailbox_id(object_id: bytes) -> bytes:
+    """Write MAILBOXID (RFC 8474 §4.1)."""
+    return b"MAILBOXID (%b)" % object_id
+
+
 def in_progress(tag: bytes, progress: int, goal: int) -> bytes:
     """Write INPROGRESS; `goal` 0 for unknown; a tag that the grammar cannot hold there is NIL (RFC 9585 §5)."""
     name = b"NIL" if b"]" in tag else quoted(tag)
@@ -150,9 +155,10 @@ def namespace() -> bytes:
     return b'NAMESPACE (("" "%b")) NIL NIL' % DELIMITER.encode()
 
 
-def status(name: str, values: Iterable[tuple[bytes, int]], *, utf8: bool = False) -> bytes:
-    """Write STATUS of one mailbox (RFC 3501 §7.2.4)."""
-    return b"STATUS %b (%b)" % (write_name(name, utf8=utf8), b" ".join(b"%b %d" % pair for pair in values))
+def status(name: str, values: Iterable[tuple[bytes, int | bytes]], *, utf8: bool = False) -> bytes:
+    """Write STATUS of one mailbox (RFC 3501 §7.2.4); a value is a number, or octets as they are written."""
+    words = [b"%b %b" % (item, value if isinstance(value, bytes) else b"%d" % value) for item, value in values]
+    return b"STATUS %b (%b)" % (write_name(name, utf8=utf8), b" ".join(words))
 
 
 def identity(pairs: Iterable[tuple[bytes, bytes | None]]) -> bytes:

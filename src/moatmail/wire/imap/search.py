@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of SEARCH as a tree of frozen values.
 
-Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 §2 (SAVE), RFC 7162 §3.1.5 (MODSEQ) and RFC 9394 §3.1 (PARTIAL).
+Obeys RFC 3501 §6.4.4, RFC 4731 §3.1 (RETURN), RFC 5032 (WITHIN), RFC 5182 §2 (SAVE), RFC 7162 §3.1.5 (MODSEQ),
+RFC 8474 §6 (EMAILID, THREADID), RFC 8514 §4.3 (SAVEDATE) and RFC 9394 §3.1 (PARTIAL).
 Must never know how a message is matched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -35,7 +37,7 @@ class Relation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Everything:
-    """ALL."""
+    """ALL, and SAVEDATESUPPORTED: every mailbox keeps save dates (RFC 8514 §4.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,28 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """SAVEDBEFORE, SAVEDON, SAVEDSINCE: by the date the message came into this mailbox (RFC 8514 §4.3)."""
+
+    relation: Relation
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class EmailId:
+    """EMAILID, as sent: no other spelling is the same (RFC 8474 §6)."""
+
+    object_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadId:
+    """THREADID, as sent (RFC 8474 §6)."""
+
+    object_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Older:
     """OLDER: `seconds` or more have passed since the internal date (RFC 5032 §3)."""
 
@@ -176,8 +200,27 @@ SearchKey = (
     | Larger
     | Smaller
     | Received
+    | Saved
+    | EmailId
+    | ThreadId
     | Older
     | Younger
     | Sent
     | ModSeq
 )
+
+
+def leaves(key: SearchKey) -> Iterator[SearchKey]:
+    """Give the keys of a tree that hold no others."""
+    waiting = [key]
+    while waiting:
+        key = waiting.pop()
+        match key:
+            case And():
+                waiting.extend(key.keys)
+            case Or():
+                waiting.extend((key.left, key.right))
+            case Not():
+                waiting.append(key.key)
+            case _:
+                yield key

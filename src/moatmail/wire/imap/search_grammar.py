@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arguments of SEARCH: result options, charset, and the tree of keys, built without recursion.
 
-Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 5032 §5, RFC 5182 §5, RFC 7162 §3.1.5, RFC 9394 §4.
+Obeys RFC 3501 §6.4.4 and §9 (search), RFC 4731 §3.1, RFC 5032 §5, RFC 5182 §5, RFC 7162 §3.1.5, RFC 8474 §7, RFC 8514 §5,
+RFC 9394 §4.
 Must never know how a message is matched.
 """
 
@@ -15,10 +16,12 @@ from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import flags
 from moatmail.wire.imap.grammar import CommandRefusedError, Cursor, demand_uid, fail
 from moatmail.wire.imap.moment import parse_date
+from moatmail.wire.imap.object_id import is_object_id
 from moatmail.wire.imap.search import (
     And,
     AnyText,
     BodyText,
+    EmailId,
     Everything,
     HasFlag,
     HasKeyword,
@@ -35,6 +38,7 @@ from moatmail.wire.imap.search import (
     SearchReturn,
     Sent,
     Smaller,
+    ThreadId,
     Uids,
     Younger,
 )
@@ -229,6 +233,13 @@ class SearchParser:
         """Take a number of seconds (RFC 5032 §5: nz-number)."""
         return self._cursor.positive(b"the interval", 0xFFFFFFFF)
 
+    def object_id(self) -> bytes:
+        """Take an object identifier."""
+        text = self._cursor.astring(b"an object identifier")
+        if not is_object_id(text):
+            fail(b"this is no object identifier")
+        return text
+
     def uids(self) -> SearchKey:
         """Take the argument of UID."""
         return Uids(self._cursor.sequence())
@@ -282,6 +293,8 @@ _READERS: Final[dict[bytes, Callable[[SearchParser], SearchKey]]] = {
     b"BEFORE": lambda parser: Received(Relation.BEFORE, parser.day()),
     b"ON": lambda parser: Received(Relation.ON, parser.day()),
     b"SINCE": lambda parser: Received(Relation.SINCE, parser.day()),
+    b"EMAILID": lambda parser: EmailId(parser.object_id()),
+    b"THREADID": lambda parser: ThreadId(parser.object_id()),
     b"OLDER": lambda parser: Older(parser.interval()),
     b"YOUNGER": lambda parser: Younger(parser.interval()),
     b"SENTBEFORE": lambda parser: Sent(Relation.BEFORE, parser.day()),

@@ -13,6 +13,7 @@ import pytest
 
 from moatmail.wire.imap import responses as r
 from moatmail.wire.imap.events import Search
+from moatmail.wire.imap.quota_grammar import quota, quota_root
 from moatmail.wire.imap.search import Everything, SearchReturn
 from moatmail.wire.imap.sequence import PartialRange
 
@@ -44,6 +45,12 @@ LINES = {
     "the delimiter": (r.delimiter(), b'LIST (\\Noselect) "/" ""'),
     "NAMESPACE": (r.namespace(), b'NAMESPACE (("" "/")) NIL NIL'),
     "STATUS": (r.status("a b", ((b"MESSAGES", 1), (b"UNSEEN", 0))), b'STATUS "a b" (MESSAGES 1 UNSEEN 0)'),
+    "STATUS of octets": (r.status("a", ((b"MAILBOXID", b"(Mf)"), (b"SIZE", 2))), b"STATUS a (MAILBOXID (Mf) SIZE 2)"),
+    "MAILBOXID": (r.mailbox_id(b"Mf"), b"MAILBOXID (Mf)"),
+    "QUOTA": (quota(b"", [(b"STORAGE", 10, 512)]), b'QUOTA "" (STORAGE 10 512)'),
+    "QUOTA of a name with a quote": (quota(b'a"b', [(b"STORAGE", 0, 0), (b"X", 1, 2)]), b'QUOTA "a\\"b" (STORAGE 0 0 X 1 2)'),
+    "QUOTAROOT": (quota_root("a b", [b""]), b'QUOTAROOT "a b" ""'),
+    "QUOTAROOT of none": (quota_root("INBOX", []), b"QUOTAROOT INBOX"),
     "ID": (r.identity(((b"name", b"Moatmail"), (b"os", None))), b'ID ("name" "Moatmail" "os" NIL)'),
     "ID without pairs": (r.identity(()), b"ID NIL"),
     "SEARCH": (r.search([2, 84]), b"SEARCH 2 84"),
