@@ -36,5 +36,3 @@ async def big_mailbox(lab: Lab, client: Client, count: int, name: str = "Big", a
         copied = await lab.store.write(o.Copy(new_id(int(NOW * 1000)), row.id, identifier, identifier, tuple(range(1, more + 1))))
         have += len(copied.source_uids)
     return identifier
-
-

@@ -8,11 +8,12 @@ Must never know a session: listeners are callables.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from moatmail.core.limits.mailbox import HEAL_SECONDS, PAGE, WAKE_SLICE
+from moatmail.core.limits.mailbox import CHANGES, HEAL_SECONDS, PAGE, WAKE_SLICE
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import ListChanges
@@ -37,13 +38,17 @@ async def fetch_changes(store: Store, account: int, mailbox: int, since: int, ui
     """
     tries = 1
     while True:
-        changes = await _fetch_all(store, account, mailbox, since, uidnext)
-        if changes is None or tries == _TRIES or _is_whole(changes, uidnext):
+        found = await _fetch_all(store, account, mailbox, since, uidnext)
+        if found is None:
+            return None
+        changes, new = found
+        if tries == _TRIES or new == changes.uidnext - uidnext:
             return changes
         tries += 1
 
 
-async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> Changes | None:
+async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> tuple[Changes, int] | None:
+    """Give all changes, and how many of the UIDs from `uidnext` on are among them."""
     rows: dict[int, PlacementRow] = {}
     vanished: dict[int, None] = {}
     upto, more = since, True
@@ -51,21 +56,31 @@ async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidne
         answer = await store.read(ListChanges(account, mailbox, upto, PAGE))
         if answer is None:
             return None
-        for row in answer.rows:
-            rows[row.uid] = row
+        rows.update([(row.uid, row) for row in answer.rows])
         vanished.update(dict.fromkeys(answer.vanished))
         upto, more = answer.upto, answer.more
         if more:
             await asyncio.sleep(0)  # a page is a slice of work; others have their turn
-    for uid in vanished:
-        rows.pop(uid, None)
-    highest = max((uidnext - 1, *rows, *vanished))
-    return Changes(tuple(rows[uid] for uid in sorted(rows)), tuple(vanished), upto, highest + 1)
+    if not rows and not vanished:
+        return Changes((), (), upto, uidnext), 0
+    return await _ordered(rows, vanished, upto, uidnext)
 
 
-def _is_whole(changes: Changes, uidnext: int) -> bool:
-    known = sum(row.uid >= uidnext for row in changes.rows) + sum(uid >= uidnext for uid in changes.vanished)
-    return known == changes.uidnext - uidnext
+async def _ordered(rows: dict[int, PlacementRow], vanished: dict[int, None], upto: int, uidnext: int) -> tuple[Changes, int]:
+    """Bring gathered changes into order; each step is a pass in C, and between them others have their turn."""
+    long = len(rows) + len(vanished) > CHANGES
+    for uid in rows.keys() & vanished.keys():
+        del rows[uid]
+    uids = sorted(rows)
+    if long:
+        await asyncio.sleep(0)
+    ordered = tuple(map(rows.__getitem__, uids))
+    if long:
+        await asyncio.sleep(0)
+    gone = tuple(vanished)
+    highest = max(uidnext - 1, uids[-1] if uids else 0, max(gone, default=0))
+    new = len(uids) - bisect_left(uids, uidnext) + sum(map(uidnext.__le__, gone))
+    return Changes(ordered, gone, upto, highest + 1), new
 
 
 class Listeners:

@@ -7,12 +7,17 @@ Must never know what changed in the store and was not told yet.
 
 from __future__ import annotations
 
+import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import compress, islice
+from typing import Final
 
 Span = tuple[int, int]
 """First and last, both included."""
+
+_STEPS: Final = 2000  # runs, or UIDs, of one step: about a millisecond
 
 
 class Numbering:
@@ -22,11 +27,13 @@ class Numbering:
 
     def __init__(self, uids: Sequence[int] = ()) -> None:
         """Give numbers to `uids` (rising)."""
-        self._firsts = array("I")
-        self._before = array("I")  # messages before each run
-        self.count = 0
-        for first, last in _runs(uids):
-            self._add_run(first, last)
+        count = self.count = len(uids)
+        self._firsts = array("I", uids[:1])
+        self._before = array("I", [0] if count else ())  # messages before each run
+        if count and uids[-1] - uids[0] != count - 1:
+            gaps = _gaps(uids)
+            self._firsts.extend(compress(islice(uids, 1, None), gaps))
+            self._before.extend(compress(range(1, count), gaps))
 
     def _add_run(self, first: int, last: int) -> None:
         self._firsts.append(first)
@@ -67,13 +74,16 @@ class Numbering:
 
     def uid_spans(self, first: int, last: int) -> Iterator[Span]:
         """Give the runs of UIDs of the numbers `first` to `last`."""
+        if first > last:
+            return
+        run = bisect_right(self._before, first - 1) - 1
         number = first
         while number <= last:
-            place = bisect_right(self._before, number - 1) - 1
-            until = min(last, self._end(place))
-            uid = self._firsts[place] + number - 1 - self._before[place]
+            until = min(last, self._end(run))
+            uid = self._firsts[run] + number - 1 - self._before[run]
             yield uid, uid + until - number
             number = until + 1
+            run += 1
 
     def spans_of_uids(self, ranges: Iterable[Span]) -> list[Span]:
         """Give the number ranges of the messages whose UIDs lie in `ranges` (sorted, disjoint)."""
@@ -87,47 +97,59 @@ class Numbering:
                     found.append((first + 1, beyond))
         return found
 
-    def add(self, uids: Iterable[int]) -> None:
+    def add(self, uids: Sequence[int]) -> None:
         """Give the next numbers to `uids` (rising, above all known)."""
-        for uid in uids:
-            if self.count and uid == self.last_uid + 1:
-                self.count += 1
-            else:
-                self._add_run(uid, uid)
+        new = Numbering(uids)
+        joined = 1 if self.count and new.count and uids[0] == self.last_uid + 1 else 0
+        self._firsts.extend(new._firsts[joined:])
+        self._before.extend([before + self.count for before in new._before[joined:]])
+        self.count += new.count
 
     def remove(self, uids: Iterable[int]) -> list[int]:
-        """Take away UIDs and give their numbers, highest first, so that each is right when told in this order; unknown ones are passed over.
+        """Take away UIDs and give their numbers, highest first, so that each is right when told in this order; unknown ones are passed over."""
+        steps = self.removing(sorted(uids))
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                numbers: list[int] = end.value
+                return numbers
 
-        One pass over the runs and what goes, however much it is.
-        """
-        gone = sorted(set(uids))
-        runs = list(self.uid_spans(1, self.count))
-        before_runs = self._before
-        self._firsts, self._before, self.count = array("I"), array("I"), 0
+    def removing(self, gone: Sequence[int]) -> Generator[None, None, list[int]]:
+        """Do the same for `gone` (rising) in steps, between which the numbering is as it was: one pass over the runs and what goes."""
+        kept = Numbering()
         numbers: list[int] = []
         place = 0
-        for (first, last), before in zip(runs, before_runs, strict=True):
+        for run, first in enumerate(self._firsts):
+            before = self._before[run]
+            last = first + self._end(run) - before - 1
             start = first
             while place < len(gone) and gone[place] <= last:
                 uid = gone[place]
                 place += 1
-                if uid < first:
-                    continue
+                if uid < start:
+                    continue  # of none, or named twice
                 numbers.append(before + uid - first + 1)
                 if start < uid:
-                    self._add_run(start, uid - 1)
+                    kept._add_run(start, uid - 1)
                 start = uid + 1
+                if place % _STEPS == 0:
+                    yield
             if start <= last:
-                self._add_run(start, last)
+                kept._add_run(start, last)
+            if run % _STEPS == _STEPS - 1:
+                yield
+        self._firsts, self._before, self.count = kept._firsts, kept._before, kept.count
         numbers.reverse()
         return numbers
 
 
-def _runs(uids: Sequence[int]) -> Iterator[Span]:
-    """Give the runs of consecutive numbers; a run's end is found by bisection, so that a mailbox without gaps costs nothing."""
-    start, count = 0, len(uids)
-    while start < count:
-        # In a run, UID and place rise together; behind a gap their difference is larger.
-        beyond = bisect_right(range(count), uids[start] - start, lo=start, key=lambda place: uids[place] - place)
-        yield uids[start], uids[beyond - 1]
-        start = beyond
+def _gaps(uids: Sequence[int]) -> array[int]:
+    """Give how many UIDs no message has before each but the first: all differences at once, as one long integer."""
+    lanes = array("I", uids)
+    width = lanes.itemsize
+    octets = lanes.tobytes()
+    ones = int.from_bytes((1).to_bytes(width, sys.byteorder) * (len(lanes) - 1), sys.byteorder)
+    # UIDs rise, so no lane borrows from the next.
+    missing = int.from_bytes(octets[width:], sys.byteorder) - int.from_bytes(octets[:-width], sys.byteorder) - ones
+    return array("I", missing.to_bytes(len(octets) - width, sys.byteorder))

@@ -10,17 +10,22 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import compress
 from typing import Final
 
-from moatmail.core.limits.mailbox import PAGE, VIEW_UNUSED_SECONDS
+from moatmail.core.limits.mailbox import CHANGES, PAGE, VIEW_UNUSED_SECONDS
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Changes, fetch_changes
+from moatmail.mailbox.search_columns import flag_octets
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import GetMailbox, ListPlacements, MailboxRow
 
 DELETED: Final = 4
 SEEN: Final = 8
+_IS_SEEN: Final = bytes(bool(bits & SEEN) for bits in range(256))
+_IS_DELETED: Final = bytes(bool(bits & DELETED) for bits in range(256))
 
 
 class View:
@@ -44,37 +49,43 @@ class View:
 
     # ---- filling ----
 
-    def fill(self, rows: list[PlacementRow]) -> None:
-        """Take all rows of the mailbox, by rising UID."""
-        self.uids = array("I", [row.uid for row in rows])
-        self.flags = array("H", [row.flags for row in rows])
-        self.modseqs = array("Q", [row.modseq for row in rows])
+    def extend(self, rows: Sequence[PlacementRow]) -> None:
+        """Take the next rows, by rising UID, above all known."""
+        self.uids.extend([row.uid for row in rows])
+        self.flags.extend([row.flags for row in rows])
+        self.modseqs.extend([row.modseq for row in rows])
         for row in rows:
             if row.keywords:
                 self._set_keywords(row)
 
-    def apply(self, changes: Changes) -> None:
-        """Bring the arrays up to date."""
-        self._remove(changes.vanished)
+    async def apply(self, changes: Changes, pause: Callable[[], Awaitable[None]]) -> None:
+        """Bring the arrays up to date; whoever looks in a `pause` finds equal places belonging to one message, some of them newer than others."""
         if changes.vanished:
+            await self._remove(changes.vanished, pause)
             self.vanished_at = changes.modseq
+        rows = changes.rows
+        for start in range(0, len(rows), CHANGES):
+            self._apply(rows[start : start + CHANGES])
+            if start + CHANGES < len(rows):
+                await pause()
+        self.modseq, self.uidnext = changes.modseq, changes.uidnext
+
+    def _apply(self, rows: Sequence[PlacementRow]) -> None:
         new: list[PlacementRow] = []
-        for row in changes.rows:
-            place = bisect_left(self.uids, row.uid)
-            if place == len(self.uids):
+        beyond = self.uids[-1] if self.uids else 0
+        for row in rows:
+            if row.uid > beyond:
                 new.append(row)
-            elif self.uids[place] == row.uid:
+                continue
+            place = bisect_left(self.uids, row.uid)
+            if self.uids[place] == row.uid:
                 self.flags[place] = row.flags
                 self.modseqs[place] = row.modseq
-                self._set_keywords(row)
+                if row.keywords or row.uid in self.keywords:
+                    self._set_keywords(row)
             else:
                 self._insert(place, row)
-        self.uids.extend([row.uid for row in new])
-        self.flags.extend([row.flags for row in new])
-        self.modseqs.extend([row.modseq for row in new])
-        for row in new:
-            self._set_keywords(row)
-        self.modseq, self.uidnext = changes.modseq, changes.uidnext
+        self.extend(new)
 
     def _insert(self, place: int, row: PlacementRow) -> None:
         """Take a row that came late: only while the view is being filled, before anybody sees it."""
@@ -92,15 +103,26 @@ class View:
         for word in words:
             self.spellings.setdefault(word.lower(), word)
 
-    def _remove(self, vanished: tuple[int, ...]) -> None:
-        places = [place for uid in vanished if (place := self.place(uid)) >= 0]
-        if not places:
+    async def _remove(self, vanished: Sequence[int], pause: Callable[[], Awaitable[None]]) -> None:
+        """Take away UIDs; the arrays stay whole until their successors are."""
+        # One octet a message says who stays: taking out what goes is then one pass in C for each column.
+        kept = bytearray(b"\1") * len(self.uids)
+        for start in range(0, len(vanished), CHANGES):
+            for uid in vanished[start : start + CHANGES]:
+                place = self.place(uid)
+                if place >= 0:
+                    kept[place] = 0
+                    self.keywords.pop(uid, None)
+            if start + CHANGES < len(vanished):
+                await pause()
+        if all(kept):
             return
-        for uid in vanished:
-            self.keywords.pop(uid, None)
-        places.sort()
-        # One pass over the gaps between what went, however much it is.
-        self.uids, self.flags, self.modseqs = (_without(column, places) for column in (self.uids, self.flags, self.modseqs))
+        columns = []
+        for column in (self.uids, self.flags, self.modseqs):
+            columns.append(array(column.typecode, compress(column, kept)))
+            if len(column) > CHANGES:
+                await pause()
+        self.uids, self.flags, self.modseqs = columns
 
     # ---- looking ----
 
@@ -111,21 +133,15 @@ class View:
 
     def first_unseen(self) -> int:
         r"""Give the number of the first message without ``\Seen``, 0 for none."""
-        return next((number for number, flags in enumerate(self.flags, 1) if not flags & SEEN), 0)
+        return flag_octets(self.flags).translate(_IS_SEEN).find(0) + 1
 
     def deleted(self) -> list[int]:
         r"""Give the UIDs of the messages with ``\Deleted``."""
-        return [uid for uid, flags in zip(self.uids, self.flags, strict=True) if flags & DELETED]
+        return list(compress(self.uids, flag_octets(self.flags).translate(_IS_DELETED)))
 
 
-def _without(column: array[int], places: list[int]) -> array[int]:
-    kept = array(column.typecode)
-    start = 0
-    for place in places:
-        kept.extend(column[start:place])
-        start = place + 1
-    kept.extend(column[start:])
-    return kept
+async def _pause() -> None:
+    await asyncio.sleep(0)
 
 
 class Views:
@@ -154,14 +170,12 @@ class Views:
         if row is None:
             return None
         view = View(self._account, row)
-        rows: list[PlacementRow] = []
         while True:
-            page = await self._store.read(ListPlacements(self._account, mailbox, rows[-1].uid if rows else 0, PAGE))
-            rows.extend(page)
+            page = await self._store.read(ListPlacements(self._account, mailbox, view.uids[-1] if view.uids else 0, PAGE))
+            view.extend(page)
             if len(page) < PAGE:
                 break
             await asyncio.sleep(0)
-        view.fill(rows)
         # Pages were read one after another: all that changed meanwhile has a modseq above the one we began with.
         if not await self._refresh(view):
             return None
@@ -175,7 +189,7 @@ class Views:
                 self._views.pop(view.mailbox, None)
                 return False
             if changes.modseq != view.modseq:
-                view.apply(changes)
+                await view.apply(changes, _pause)
             return True
 
     def sweep(self) -> None:

@@ -13,6 +13,8 @@ from typing import Final
 FAILED_LOGINS: Final = 3  # of one session; then BYE: who guesses has to connect anew
 WRITE_OCTETS: Final = 32 * 1024  # of answers gathered before they leave: bounds what a session holds of a long FETCH
 FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a millisecond
+NUMBERS: Final = 2000  # message numbers of an answer rendered at once: about a millisecond
+SLICE: Final = 10_000  # numbers looked at once where one costs less than a tenth of a microsecond
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
 CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
 IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait

@@ -18,6 +18,9 @@ INLINE_MAX: Final = 128 * 1024
 PAGE: Final = 500
 """Rows read at once on the loop (<= 0.5 ms)."""
 
+CHANGES: Final = 2000
+"""Changed messages brought into the arrays, or told, at once: about a millisecond."""
+
 SEARCH_SLICE: Final = 0.003
 """Seconds a search works before others get their turn: who waits for a timer or a peer waits two slices and a page, together under 10 ms."""
 

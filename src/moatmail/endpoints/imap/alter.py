@@ -7,9 +7,11 @@ Must never know how rows are kept.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from moatmail.core.errors import NotFoundError
+from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.selected import NumberBeyondError, Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags, tell_keywords
@@ -35,6 +37,17 @@ def resolve(selected: Selected, sequence: SequenceSet, *, uid: bool) -> list[Spa
         raise RefusedError(b"no such message number", result=Result.BAD) from None
 
 
+async def named_uids(conversation: Conversation, spans: list[Span]) -> list[int]:
+    """Give the UIDs of ranges of message numbers, in slices: a mailbox full of holes has a run for every message."""
+    uids: list[int] = []
+    for first, last in spans:
+        for count, (low, high) in enumerate(conversation.box.numbering.uid_spans(first, last)):
+            uids.extend(range(low, high + 1))
+            if count % CHANGES == CHANGES - 1:
+                await conversation.pause()
+    return uids
+
+
 async def current_view(conversation: Conversation) -> View:
     """Give the arrays of the selected mailbox as of now."""
     view = await conversation.account.views.current(conversation.box.mailbox)
@@ -53,7 +66,7 @@ async def on_store(conversation: Conversation, command: events.Store) -> None:
         enable_condstore(conversation)
     if command.uid:
         await sync(conversation, uid=True)
-    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
     change = await _change(conversation, command)
     failed: list[int] = []
     found = 0
@@ -105,7 +118,7 @@ async def on_copy(conversation: Conversation, command: events.Copy) -> None:
     selected = conversation.box
     if command.uid:
         await sync(conversation, uid=True)
-    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
     target = await _target(conversation, command.mailbox)
     code = b""
     if uids:
@@ -121,7 +134,7 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
     selected = conversation.changeable
     if command.uid:
         await sync(conversation, uid=True)
-    uids = selected.uids(resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
     target = await _target(conversation, command.mailbox)
     source: list[int] = []
     there: list[int] = []
@@ -154,10 +167,13 @@ async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge)
     r"""Remove those of the named messages that bear ``\Deleted`` (RFC 4315 §2.1)."""
     selected = conversation.changeable
     await sync(conversation, uid=True)
-    named = selected.resolve(command.sequence, uid=True)
-    view = await current_view(conversation)
-    wanted = frozenset(selected.uids(named))
-    await _expunge(conversation, selected, [uid for uid in view.deleted() if uid in wanted])
+    deleted = (await current_view(conversation)).deleted()
+    wanted: list[int] = []
+    for count, (low, high) in enumerate(selected.uid_ranges(command.sequence)):
+        wanted.extend(deleted[bisect_left(deleted, low) : bisect_right(deleted, high)])
+        if count % CHANGES == CHANGES - 1:
+            await conversation.pause()
+    await _expunge(conversation, selected, wanted)
     conversation.done(command, b"expunged")
 
 

@@ -8,9 +8,9 @@ Must never know how a command is carried out: each has its handler in a file bes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from moatmail.core.errors import (
     AlreadyExistsError,
@@ -44,6 +44,8 @@ from moatmail.wire.imap.events import Command, Idle
 from moatmail.wire.imap.profile import Profile
 from moatmail.wire.imap.server import IMAPServer, Result
 from moatmail.wire.sasl import Exchange
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,16 @@ class Conversation:
             await self.flush()
             return True
         return False
+
+    async def work(self, steps: Generator[None, None, R]) -> R:
+        """Run steps to their end, others having their turn between them, and give their result."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: R = end.value
+                return result
+            await self.pause()
 
     # ---- events ----
 

@@ -13,10 +13,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import compress
 from typing import Any, Final
 
-from moatmail.core.limits.endpoints import PROGRESS_EVERY
+from moatmail.core.limits.endpoints import PROGRESS_EVERY, SLICE
 from moatmail.endpoints.imap.alter import current_view
+from moatmail.endpoints.imap.answers import Numbers, put_extended, put_numbers
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
@@ -72,7 +75,7 @@ async def _run(conversation: Conversation, command: events.Search) -> None:
     returns = command.returns or frozenset()
     found = await find(conversation, command, _NEEDS.get(returns - _SAVE, Need.ALL))
     if found is not None:
-        answer(conversation, command, found, found.places)
+        await answer(conversation, command, found, found.places)
         conversation.done(command, b"searched")
 
 
@@ -118,20 +121,40 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     return Found(selected, snapshot, aligned, places, reader, slices)
 
 
-def answer(conversation: Conversation, command: events.Search | events.Sort, found: Found, places: list[int]) -> None:
+async def answer(conversation: Conversation, command: events.Search | events.Sort, found: Found, places: list[int]) -> None:
     """Tell what was found, `places` in the order to be told, and keep it where that was asked."""
-    modseqs, uids = found.snapshot.modseqs, found.snapshot.uids
-    modseq = max((modseqs[place] for place in _told(command, places)), default=None) if command.modseq else None
+    told = _told(command, places)
+    modseq = await _highest(found, told) if command.modseq else None
     if SearchReturn.SAVE in (command.returns or ()):
-        found.selected.saved = Numbering(sorted([uids[place] for place in _told(command, places)]))
+        found.selected.saved = await _saved(found, told)
     if command.returns == _SAVE:
         return  # RFC 5182 §2.1: who only saves is told nothing
-    numbers = found.numbers(places, uid=command.uid)
+    await found.slices.pause()
+    numbers = Numbers(places, partial(found.numbers, uid=command.uid))
     if command.returns is None:
-        response = "SORT" if isinstance(command, events.Sort) else "SEARCH"
-        conversation.untagged(responses.search(numbers, modseq, response=response))
+        await put_numbers(conversation, b"SORT" if isinstance(command, events.Sort) else b"SEARCH", numbers, modseq)
     else:
-        conversation.untagged(responses.extended_search(command, numbers, modseq))
+        await put_extended(conversation, command, numbers, modseq)
+
+
+async def _highest(found: Found, places: list[int]) -> int | None:
+    """Give the highest mod-sequence of what is told (RFC 7162 §3.1.5), None where nothing is."""
+    highest = -1
+    for start in range(0, len(places), SLICE):
+        highest = max(highest, *map(found.snapshot.modseqs.__getitem__, places[start : start + SLICE]))
+        await found.slices.pause()
+    return None if highest < 0 else highest
+
+
+async def _saved(found: Found, places: list[int]) -> Numbering:
+    """Give the UIDs of places in any order as runs."""
+    uids = found.snapshot.uids
+    marks = bytearray(len(uids))
+    for start in range(0, len(places), SLICE):
+        for place in places[start : start + SLICE]:
+            marks[place] = 1
+        await found.slices.pause()
+    return Numbering(array("I", compress(uids, marks)))
 
 
 def watched(conversation: Conversation, command: events.Command) -> Slices:

@@ -62,10 +62,6 @@ class Selected:
         named = sequence.resolve(self.numbering.last_uid)
         return merge([*named, *self.saved_ranges()]) if sequence.saved else named
 
-    def uids(self, spans: list[Span]) -> list[int]:
-        """Give the UIDs of ranges of message numbers."""
-        return [uid for first, last in spans for uid in self.numbering.uids(first, last)]
-
     def is_aligned(self, view: View) -> bool:
         """Tell whether message number n is place n - 1 of the view: nothing went that we were not told of."""
         return not self.expunged and view.vanished_at <= self.modseq

@@ -7,14 +7,15 @@ Must never know how messages are compared or joined: `mailbox/sorting` and `mail
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from moatmail.core.limits import mailbox as limits
+from moatmail.endpoints.imap.answers import put_threads
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.search import Found, answer, find, saving
 from moatmail.mailbox.sorting import Order, SortBy, Subject, casemap, each, in_slices, sort
 from moatmail.mailbox.threads import Interned, Member, Steps, Threads, by_references, by_subject, walk
-from moatmail.wire.imap import events, responses
+from moatmail.wire.imap import events
 from moatmail.wire.imap.events import SortKey, ThreadAlgorithm
 
 _BY: Final = {
@@ -38,7 +39,7 @@ async def on_sort(conversation: Conversation, command: events.Sort) -> None:
             return
         program = [Order(_BY[order.key], order.reverse) for order in command.orders]
         places = await sort(program, found.snapshot.uids, found.places, found.reader, found.slices)
-        answer(conversation, command, found, places)
+        await answer(conversation, command, found, places)
     conversation.done(command, b"sorted")
 
 
@@ -51,7 +52,7 @@ async def on_thread(conversation: Conversation, command: events.Thread) -> None:
         threads = await _thread(found, command.algorithm)
     except OverflowError:
         raise RefusedError(b"these messages have too many references", b"LIMIT") from None
-    conversation.untagged(responses.thread(await _written(found, threads, uid=command.uid)))
+    await put_threads(conversation, walk(threads), partial(found.numbers, uid=command.uid))
     conversation.done(command, b"threaded")
 
 
@@ -96,19 +97,3 @@ async def _run(steps: Steps, found: Found) -> Threads:
             threads: Threads = end.value
             return threads
         await found.slices.pause()
-
-
-async def _written(found: Found, threads: Threads, *, uid: bool) -> list[str]:
-    """Give the text of the response in pieces."""
-    pieces: list[str] = []
-    after_number = False
-    for count, item in enumerate(walk(threads)):
-        is_number = not isinstance(item, str)
-        # RFC 5256 §4: a blank between numbers, and between a number and the lists of those that answer it.
-        if after_number and item != ")":
-            pieces.append(" ")
-        pieces.append(str(found.numbers((item,), uid=uid)[0]) if isinstance(item, int) else item)
-        after_number = is_number
-        if count % limits.SORT_SLICE == 0:
-            await found.slices.pause()
-    return pieces

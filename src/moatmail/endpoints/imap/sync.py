@@ -7,12 +7,15 @@ Must never know which command asks.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
+from operator import attrgetter
 
 from moatmail.core.limits.endpoints import IDLE_PUSHES
+from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
-from moatmail.mailbox.changes import Changes, fetch_changes
+from moatmail.mailbox.changes import fetch_changes
 from moatmail.store.operations import PlacementRow
 from moatmail.wire.imap import responses
 
@@ -35,28 +38,35 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
     selected.expunged.extend([gone for gone in changes.vanished if gone < first_new])
     selected.modseq, selected.uidnext = changes.modseq, changes.uidnext
     if expunge:
-        _tell_expunged(conversation, selected)
-    _tell_arrived(conversation, selected, changes, first_new)
-    tell_keywords(conversation, selected, (word for row in changes.rows for word in row.keywords))
-    told = [row for row in changes.rows if row.uid < first_new and row.modseq not in selected.own]
+        await _tell_expunged(conversation, selected)
+    known = bisect_left(changes.rows, first_new, key=attrgetter("uid"))
+    _tell_arrived(conversation, selected, [row.uid for row in changes.rows[known:]])
+    told: list[PlacementRow] = []
+    for start in range(0, len(changes.rows), CHANGES):
+        part = changes.rows[start : start + CHANGES]
+        tell_keywords(conversation, selected, (word for row in part for word in row.keywords))
+        told.extend([row for row in part[: max(0, known - start)] if row.modseq not in selected.own])
+        await conversation.pause()
     # What we did ourselves is behind us once we were told of everything up to it.
     selected.own = {modseq for modseq in selected.own if modseq > selected.modseq}
     await tell_flags(conversation, selected, told, uid=uid)
 
 
-def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
-    gone, selected.expunged = selected.expunged, []
+async def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
+    gone, selected.expunged = sorted(selected.expunged), []
     if not gone:
         return
-    numbers = selected.numbering.remove(gone)
+    numbers = await conversation.work(selected.numbering.removing(gone))
     if conversation.uid_only:
-        conversation.untagged(responses.vanished(sorted(gone)))  # RFC 9586 §3.4
-    else:
-        conversation.engine.write(b"".join([b"* %d EXPUNGE\r\n" % number for number in numbers]))
+        conversation.untagged(responses.vanished(gone))  # RFC 9586 §3.4
+        return
+    for start in range(0, len(numbers), CHANGES):
+        part = numbers[start : start + CHANGES]
+        conversation.engine.write(b"* %d EXPUNGE\r\n" * len(part) % tuple(part))
+        await conversation.pause(len(part) * len(b"* 100000 EXPUNGE\r\n"))
 
 
-def _tell_arrived(conversation: Conversation, selected: Selected, changes: Changes, first_new: int) -> None:
-    arrived = [row.uid for row in changes.rows if row.uid >= first_new]
+def _tell_arrived(conversation: Conversation, selected: Selected, arrived: list[int]) -> None:
     if not arrived:
         return
     selected.numbering.add(arrived)

@@ -170,16 +170,16 @@ def identity(pairs: Iterable[tuple[bytes, bytes | None]]) -> bytes:
 # ---- SEARCH (RFC 3501 §7.2.5, RFC 4731 §3.1) ----
 
 
-def search(numbers: Iterable[int], modseq: int | None = None, *, response: str = "SEARCH") -> bytes:
-    """Write SEARCH or SORT; `modseq`: the highest of the found, if a MODSEQ key was used and something found (RFC 7162 §3.1.5)."""
-    line = " ".join((response, *map(str, numbers))).encode("ascii")
-    return line if modseq is None else line + b" (MODSEQ %d)" % modseq
+def numbers(values: Iterable[int]) -> bytes:
+    """Write numbers of SEARCH or SORT, a blank before each."""
+    text = " ".join(map(str, values))
+    return b" " + text.encode("ascii") if text else b""
 
 
-def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int | None = None) -> bytes:
+def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int | None = None, everything: bytes | None = None) -> bytes:
     """Write ESEARCH; `numbers` in the order of the result; MIN, MAX and ALL are left out when nothing was found (RFC 4731 §3.1).
 
-    An empty PARTIAL is NIL (RFC 9394 §3.1).
+    `everything` is what ALL tells where somebody wrote it already. An empty PARTIAL is NIL (RFC 9394 §3.1).
     """
     returns = command.returns or frozenset((SearchReturn.ALL,))
     words = [b"ESEARCH (TAG %b)" % quoted(command.tag)]
@@ -190,7 +190,7 @@ def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int 
     if numbers and SearchReturn.MAX in returns:
         words.append(b"MAX %d" % numbers[-1])
     if numbers and SearchReturn.ALL in returns:
-        words.append(b"ALL " + compact(numbers))
+        words.append(b"ALL " + (compact(numbers) if everything is None else everything))
     if command.partial is not None:
         part = compact(numbers[command.partial.places(len(numbers))])
         words.append(b"PARTIAL (%b %b)" % (bytes(command.partial), part or b"NIL"))
@@ -199,12 +199,6 @@ def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int 
     if modseq is not None and numbers:
         words.append(b"MODSEQ %d" % modseq)
     return b" ".join(words)
-
-
-def thread(pieces: Iterable[str]) -> bytes:
-    """Write THREAD of numbers and parentheses in their order, a blank between what would run together (RFC 5256 §4)."""
-    text = "".join(pieces)
-    return b"THREAD " + text.encode("ascii") if text else b"THREAD"
 
 
 # ---- FETCH (RFC 3501 §7.4.2): items ----

@@ -94,20 +94,37 @@ def parse(text: bytes) -> SequenceSet | None:
     return SequenceSet(tuple(ranges), saved)
 
 
+class Ranges:
+    """Numbers written in the order in which they are added, rising runs as ranges: ``1:3,5``; in parts, for those who have many."""
+
+    __slots__ = ("_first", "_last", "_out")
+
+    def __init__(self) -> None:
+        self._out: list[bytes] = []
+        self._first = self._last = 0
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Take the next numbers."""
+        out, first, last = self._out, self._first, self._last
+        for number in numbers:
+            if number == last + 1 and last:
+                last = number
+                continue
+            if last:
+                out.append(_member(first, last))
+            first = last = number
+        self._first, self._last = first, last
+
+    def __bytes__(self) -> bytes:
+        """Write what was added; empty if there was nothing."""
+        return b",".join([*self._out, _member(self._first, self._last)] if self._last else self._out)
+
+
 def compact(numbers: Iterable[int]) -> bytes:
     """Write numbers in the given order, rising runs as ranges: ``1:3,5``; empty if there are none (RFC 4315 §3: COPYUID keeps the order)."""
-    out: list[bytes] = []
-    first = last = 0
-    for number in numbers:
-        if number == last + 1 and last:
-            last = number
-            continue
-        if last:
-            out.append(_member(first, last))
-        first = last = number
-    if last:
-        out.append(_member(first, last))
-    return b",".join(out)
+    ranges = Ranges()
+    ranges.add(numbers)
+    return bytes(ranges)
 
 
 def _member(first: int, last: int) -> bytes:
