@@ -55,7 +55,7 @@ def _name(callback: Any) -> str | None:  # noqa: ANN401 - whatever the loop call
     if not isinstance(owner, asyncio.Task):
         return getattr(callback, "__qualname__", repr(callback))
     code = getattr(owner.get_coro(), "cr_code", None)
-    if code is None or "/tests/" in code.co_filename or "asyncio/" in code.co_filename:
+    if code is None or "/tests/" in code.co_filename or code.co_filename.startswith("/tmp/") or "asyncio/" in code.co_filename:
         return None
     return str(code.co_qualname if hasattr(code, "co_qualname") else code.co_name)
 
