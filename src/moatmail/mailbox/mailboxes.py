@@ -7,12 +7,13 @@ Must never know how a client writes a name: here it is text, levels parted by ``
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from os import urandom
 from typing import Final
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, PermanentError, SealBrokenError
-from moatmail.core.limits.mailbox import MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
+from moatmail.core.limits.mailbox import LISTED, MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
 from moatmail.core.ports.vault import SealedName
 from moatmail.crypto.mailbox_name import open_name, seal_name
 from moatmail.crypto.seal import new_id
@@ -69,7 +70,9 @@ async def list_mailboxes(opened: Opened) -> Mailboxes:
     damaged: list[SealBrokenError] = []
     known = opened.names
     rows: tuple[MailboxRow | SubscriptionRow, ...] = (*answer.mailboxes, *answer.subscriptions)
-    for row in rows:
+    for count, row in enumerate(rows):
+        if count % LISTED == LISTED - 1:
+            await asyncio.sleep(0)
         try:
             name = _name(opened, row)
         except SealBrokenError as error:
@@ -79,6 +82,8 @@ async def list_mailboxes(opened: Opened) -> Mailboxes:
             names[name] = row
         else:
             subscribed.add(name)
+    if len(rows) > LISTED:
+        await asyncio.sleep(0)
     if len(known) > 2 * (len(answer.mailboxes) + len(answer.subscriptions)) + 16:
         known.clear()  # old forms of renamed ones
     return Mailboxes(names, frozenset(subscribed), tuple(damaged))

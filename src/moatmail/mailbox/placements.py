@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from moatmail.core.limits.mailbox import BATCH, PAGE
+from moatmail.core.limits.mailbox import BATCH, MOVED, PAGE
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.opened import Opened
 from moatmail.store.operations import Copied, Copy, Expunge, FlagsStored, Move, StoreFlags
@@ -50,13 +50,13 @@ async def move(opened: Opened, source: int, target: int, uids: tuple[int, ...], 
 
 async def move_all(opened: Opened, source: int, target: int, now: float) -> None:
     """Move whatever lies in a mailbox."""
-    while rows := await opened.store.read(ListPlacements(opened.id, source, 0, BATCH)):
+    while rows := await opened.store.read(ListPlacements(opened.id, source, 0, MOVED)):
         await move(opened, source, target, tuple(row.uid for row in rows), now)
 
 
 async def expunge(opened: Opened, mailbox: int, uids: Sequence[int], now: float) -> None:
     r"""Remove those of `uids` that bear ``\Deleted``."""
-    for part in slices(uids):
+    for part in slices(uids, MOVED):
         await opened.store.write(Expunge(opened.id, mailbox, part, now, _id(now)))
 
 

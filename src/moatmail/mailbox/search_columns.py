@@ -101,13 +101,15 @@ def _flag(snapshot: Snapshot, criterion: Flag) -> bytes:
 def _keyword(snapshot: Snapshot, criterion: Keyword) -> bytes:
     # RFC 3501 §2.3.2: keywords are compared whatever the case.
     wanted = criterion.keyword.lower()
-    column = bytearray(len(snapshot.uids))
+    known: dict[tuple[bytes, ...], bool] = {}  # few sets of keywords are many messages'
+    bearers: set[int] = set()
     for uid, words in snapshot.keywords.items():
-        if any(word.lower() == wanted for word in words):
-            place = bisect_left(snapshot.uids, uid)
-            if place < len(column) and snapshot.uids[place] == uid:
-                column[place] = 1
-    return bytes(column)
+        bears = known.get(key := tuple(words))
+        if bears is None:
+            bears = known[key] = any(word.lower() == wanted for word in words)
+        if bears:
+            bearers.add(uid)
+    return bytes(map(bearers.__contains__, snapshot.uids)) if bearers else bytes(len(snapshot.uids))
 
 
 def _uids(snapshot: Snapshot, criterion: Uids) -> bytes:

@@ -49,13 +49,19 @@ REWRAP_EVERY: Final = 60.0
 """Seconds after which an open account's new covers are looked for."""
 
 BATCH: Final = 500
-"""Messages of one operation that changes, moves or expunges: one slice of the writer's work."""
+"""Messages of one operation that changes flags: one slice of the writer's work."""
+
+MOVED: Final = 250
+"""Messages of one operation that moves or expunges: several rows of each are written."""
 
 NAME_OCTETS: Final = 1000
 """Octets of a mailbox name (UTF-8)."""
 
 NAME_LEVELS: Final = 32
 """Levels of a mailbox name: every one of them is a mailbox made on the way."""
+
+LISTED: Final = 1000
+"""Mailboxes looked at, or listed, without a turn for others."""
 
 MAILBOXES: Final = 5000
 """Mailboxes of one account."""

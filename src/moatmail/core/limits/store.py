@@ -25,6 +25,7 @@ PEER_ANCESTORS: Final = 16  # processes looked at upwards from an unknown peer
 # ---- writer ----
 BATCH_OPERATIONS: Final = 64  # operations of one transaction: a slice of work of some 10 ms
 BATCH_OCTETS: Final = 4 * 1024 * 1024  # octets of content in one transaction
+LONG_ROWS: Final = 500  # rows an operation may change on the loop (some 10 ms); one that cannot be cut and has more is done in the thread of the commits
 ERASE_OCTETS: Final = 4 * 1024 * 1024  # octets erased in one transaction: they are overwritten, through the log
 FREE_OCTETS: Final = 16 * 1024 * 1024  # kept free on the disk: under it nothing that grows is taken, so that reading and deleting go on
 

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 from moatmail.core.errors import NotFoundError
-from moatmail.core.limits.mailbox import CHANGES
+from moatmail.core.limits.mailbox import CHANGES, MOVED
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.selected import NumberBeyondError, Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags, tell_keywords
@@ -98,7 +98,10 @@ async def _tell_stored(conversation: Conversation, command: events.Store, stored
     selected = conversation.box
     tell_keywords(conversation, selected, (word for row in stored.rows for word in row.keywords))
     if any(row.modseq == stored.highestmodseq and before.get(row.uid) != row.modseq for row in stored.rows):
-        selected.own.add(stored.highestmodseq)
+        if stored.highestmodseq == selected.modseq + 1:
+            selected.modseq += 1  # nothing else happened since the client was last told: what we did need not be read again
+        else:
+            selected.own.add(stored.highestmodseq)
     # RFC 7162 §3.1.3: the new modseqs are told even when the flags are not (.SILENT).
     await tell_flags(conversation, selected, stored.rows, uid=command.uid, values=not command.silent)
 
@@ -139,7 +142,7 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
     source: list[int] = []
     there: list[int] = []
     try:
-        for part in placements.slices(uids):
+        for part in placements.slices(uids, MOVED):
             moved = await placements.move(conversation.account, selected.mailbox, target.id, part, conversation.now())
             source.extend(moved.source_uids)
             there.extend(moved.target_uids)

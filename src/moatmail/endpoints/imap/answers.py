@@ -63,6 +63,7 @@ async def put_extended(conversation: Conversation, command: events.Search | even
             ranges.add(part)
             await conversation.pause()
         everything = bytes(ranges)
+        await conversation.flush()
     conversation.untagged(responses.extended_search(command, numbers, modseq, everything))
 
 

@@ -113,7 +113,9 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
         conversation.untagged(responses.delimiter())
         conversation.done(command, b"listed")
         return
-    names = _Names.of(await mailboxes.list_mailboxes(conversation.account))
+    boxes = await mailboxes.list_mailboxes(conversation.account)
+    await conversation.flush()
+    names = _Names.of(boxes)
     for error in names.boxes.damaged:
         conversation.alert(error)
     conversation.begin_slice()

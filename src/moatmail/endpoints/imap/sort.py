@@ -8,8 +8,10 @@ Must never know how messages are compared or joined: `mailbox/sorting` and `mail
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import Final
 
+from moatmail.core.limits.mailbox import SORT_SLICE
 from moatmail.endpoints.imap.answers import put_threads
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.search import Found, answer, find, saving
@@ -53,6 +55,10 @@ async def on_thread(conversation: Conversation, command: events.Thread) -> None:
     except OverflowError:
         raise RefusedError(b"these messages have too many references", b"LIMIT") from None
     await put_threads(conversation, walk(threads), partial(found.numbers, uid=command.uid))
+    while threads.children:  # letting go of a hundred thousand lists at once would hold everybody up, too
+        for parent in tuple(islice(threads.children, SORT_SLICE)):
+            del threads.children[parent]
+        await found.slices.pause()
     conversation.done(command, b"threaded")
 
 
@@ -66,8 +72,13 @@ async def _thread(found: Found, algorithm: ThreadAlgorithm) -> Threads:
         dates.append(subject.sent_at)
     order = await in_slices(list(range(len(members))), dates.__getitem__, found.slices)
     if algorithm is ThreadAlgorithm.REFERENCES:
-        return await _run(by_references(members, order), found)
-    return await _run(by_subject([members[index] for index in order]), found)
+        threads = await _run(by_references(members, order), found)
+    else:
+        threads = await _run(by_subject([members[index] for index in order]), found)
+    while members:
+        del members[-SORT_SLICE:]
+        await found.slices.pause()
+    return threads
 
 
 def _member_by_subject(subject: Subject, _number_of: Interned) -> Member:
