@@ -27,10 +27,12 @@ KEY_ID_SIZE: Final = 4
 NONCE_SIZE: Final = 12
 TAG_SIZE: Final = 16
 _HEAD_SIZE: Final = 1 + KEY_ID_SIZE
+_BODY: Final = _HEAD_SIZE + NONCE_SIZE
 _SHORTEST: Final = _HEAD_SIZE + NONCE_SIZE + 1 + TAG_SIZE
 _RAW: Final = b"\x00"
 _ZSTD: Final = b"\x01"
 _INFO: Final = b"moatmail seal 1 "
+_SHA256: Final = SHA256()
 
 
 def new_key() -> bytes:
@@ -48,12 +50,12 @@ def derive(key: bytes, info: bytes, size: int) -> bytes:
     if len(key) != limits.KEY_SIZE:
         raise ValueError(f"a key has {limits.KEY_SIZE} octets, not {len(key)}")
     # RFC 5869 §3.3: a uniformly random key needs no extract step.
-    return HKDFExpand(SHA256(), size, _INFO + info).derive(key)
+    return HKDFExpand(_SHA256, size, _INFO + info).derive(key)
 
 
 def bind(purpose: Purpose, owner: int, object_id: bytes) -> bytes:
     """Give the associated data of an object: purpose (4 octets), owner (8, big-endian), object id (the rest), so no two objects share one."""
-    return purpose.value + owner.to_bytes(8, "big") + object_id
+    return purpose + owner.to_bytes(8, "big") + object_id  # a purpose is its octets
 
 
 def _fresh_nonce() -> bytes:
@@ -104,20 +106,24 @@ class SealKey:
     def open(self, purpose: Purpose, owner: int, object_id: bytes, sealed: bytes) -> bytes:
         """Give what was sealed; raise SealBrokenError for anything but exactly that object under this key."""
         cipher, key_id = self.cipher(purpose)
-        if len(sealed) < _SHORTEST or sealed[:1] != VERSION:
-            raise SealBrokenError(f"{purpose.name} {object_id.hex()}: no sealed object of a version we know")
-        if sealed[1:_HEAD_SIZE] != key_id:
-            raise SealBrokenError(f"{purpose.name} {object_id.hex()}: sealed under another key")
-        view = memoryview(sealed)
-        try:
-            framed = cipher.decrypt(sealed[_HEAD_SIZE : _HEAD_SIZE + NONCE_SIZE], view[_HEAD_SIZE + NONCE_SIZE :], bind(purpose, owner, object_id))
-        except InvalidTag:
-            raise SealBrokenError(f"{purpose.name} {object_id.hex()}: damaged, or another object's") from None
-        if framed[:1] == _RAW:
-            return framed[1:]
-        if framed[:1] == _ZSTD:
-            return unpack(memoryview(framed)[1:], limits.OBJECT_PLAIN_MAX)
-        raise SealBrokenError(f"{purpose.name} {object_id.hex()}: framing of a version we do not know")
+        return _open(cipher, key_id, purpose, owner, object_id, sealed)
+
+
+def _open(cipher: AESGCM, key_id: bytes, purpose: Purpose, owner: int, object_id: bytes, sealed: bytes) -> bytes:
+    if len(sealed) < _SHORTEST or sealed[:1] != VERSION:
+        raise SealBrokenError(f"{purpose.name} {object_id.hex()}: no sealed object of a version we know")
+    if sealed[1:_HEAD_SIZE] != key_id:
+        raise SealBrokenError(f"{purpose.name} {object_id.hex()}: sealed under another key")
+    try:
+        framed = cipher.decrypt(sealed[_HEAD_SIZE:_BODY], sealed[_BODY:], bind(purpose, owner, object_id))
+    except InvalidTag:
+        raise SealBrokenError(f"{purpose.name} {object_id.hex()}: damaged, or another object's") from None
+    framing = framed[:1]
+    if framing == _ZSTD:
+        return unpack(memoryview(framed)[1:], limits.OBJECT_PLAIN_MAX)
+    if framing == _RAW:
+        return framed[1:]
+    raise SealBrokenError(f"{purpose.name} {object_id.hex()}: framing of a version we do not know")
 
 
 def seal(key: bytes, purpose: Purpose, owner: int, object_id: bytes, plain: bytes) -> bytes:
@@ -126,5 +132,7 @@ def seal(key: bytes, purpose: Purpose, owner: int, object_id: bytes, plain: byte
 
 
 def open_sealed(key: bytes, purpose: Purpose, owner: int, object_id: bytes, sealed: bytes) -> bytes:
-    """Open an object under a key of 32 octets; raise SealBrokenError for anything but exactly that object."""
-    return SealKey(key).open(purpose, owner, object_id, sealed)
+    """Open an object under a key of 32 octets used once; raise SealBrokenError for anything but exactly that object."""
+    # As a SealKey does, without what it keeps: a list of ten thousand messages opens as many keys once.
+    secret = derive(key, purpose, limits.KEY_SIZE + KEY_ID_SIZE)
+    return _open(AESGCM(secret[: limits.KEY_SIZE]), secret[limits.KEY_SIZE :], purpose, owner, object_id, sealed)

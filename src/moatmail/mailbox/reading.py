@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from moatmail.core.errors import NotFoundError, SealBrokenError
 from moatmail.crypto.content_seal import ContentOpener
 from moatmail.crypto.cover import MessageKeys, open_cover
-from moatmail.crypto.seal import Purpose, SealKey
+from moatmail.crypto.seal import Purpose, SealKey, open_sealed
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.prefix import Prefix
 from moatmail.message.summary import Summary, decode
@@ -23,6 +23,20 @@ async def fetch_rows(opened: Opened, mailbox: int, uids: Sequence[int], *, prefi
     """Give the rows of at most 500 messages by UID; those that are gone are not there."""
     rows = await opened.store.read(GetMessages(opened.id, mailbox, tuple(uids), prefix, summary))
     return {row.uid: row for row in rows}
+
+
+def open_summary(opened: Opened, row: MessageRow) -> Summary:
+    """Give the summary of a row read with it, and nothing else of the message; raises SealBrokenError."""
+    keys = open_cover(opened.keys, opened.id, row.id, row.cover)
+    octets = open_sealed(keys.message_key, Purpose.SUMMARY, opened.id, row.id, row.summary)
+    return _decoded(octets, row)
+
+
+def _decoded(octets: bytes, row: MessageRow) -> Summary:
+    try:
+        return decode(octets)
+    except ValueError as error:
+        raise SealBrokenError(f"summary of {row.id.hex()}: {error}") from None
 
 
 class OpenMessage:
@@ -46,11 +60,7 @@ class OpenMessage:
     def summary(self) -> Summary:
         """Give the summary (of a row read with it); raises SealBrokenError."""
         if self._summary is None:
-            octets = self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary)
-            try:
-                self._summary = decode(octets)
-            except ValueError as error:
-                raise SealBrokenError(f"summary of {self.row.id.hex()}: {error}") from None
+            self._summary = _decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row)
         return self._summary
 
     async def open(self, opened: Opened) -> OpenMessage:

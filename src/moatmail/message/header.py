@@ -62,9 +62,12 @@ class Header:
 
     def select(self, names: frozenset[bytes]) -> bytes:
         """Give the fields of these names (lower case) as they stand, then an empty line (RFC 3501 §6.4.5 HEADER.FIELDS)."""
+        return b"".join([octets for _name, octets in self.fields(names)]) + b"\r\n"
+
+    def fields(self, names: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
+        """Give the fields of these names (lower case) as they stand, each with its name, in their order; every one ends with its line."""
         block = self.block
-        chosen = [_ended(block[start : end + 1]) for name, (start, _, end) in zip(self.names, self.spans, strict=True) if name in names]
-        return b"".join(chosen) + b"\r\n"
+        return [(name, _ended(block[start : end + 1])) for name, (start, _, end) in zip(self.names, self.spans, strict=True) if name in names]
 
     def without(self, names: frozenset[bytes]) -> bytes:
         """Give the block as it stands without the fields of these names (lower case), their folded lines included (RFC 3501 §6.4.5 HEADER.FIELDS.NOT)."""

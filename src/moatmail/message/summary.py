@@ -8,9 +8,11 @@ Must never know the store that keeps it, nor flags and UIDs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
+from moatmail.core.limits.message import LISTED_OCTETS_MAX
 from moatmail.message import places
 from moatmail.message.dates import parse_date
 from moatmail.message.encoded_word import decode_words
@@ -21,7 +23,15 @@ from moatmail.message.references import base_subject, message_id, message_ids
 from moatmail.message.structure import Part, Structure
 from moatmail.message.text import preview
 
-VERSION = 1
+VERSION = 2
+_KNOWN_VERSIONS = frozenset((1, VERSION))
+
+LISTED: Final = frozenset(
+    b"autocrypt bcc cc chat-version content-description content-language content-type date disposition-notification-to from importance in-reply-to "
+    b"lines list-archive list-id list-post list-unsubscribe message-id mime-version newsgroups organization priority references reply-to sender subject to "
+    b"user-agent x-label x-mailer x-priority".split()
+)
+"""The header fields that clients ask for to show a list of messages (lower case); no trace field of ours is among them."""
 
 
 class Summary(msgspec.Struct, frozen=True, array_like=True):
@@ -29,6 +39,8 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
 
     `size` counts octets, prefix included. `sent_at` is the Date field in epoch seconds, `sent_zone` its offset in minutes, both None without a
     readable one. The texts are decoded (RFC 2047), not case-folded. `references` are Message-IDs, oldest first, that of In-Reply-To last.
+    `fields` are the header fields named in `LISTED` as they stand, each with its name in small letters, in their order; None where they are too
+    large to be kept here, or the summary is older than they are.
     """
 
     version: int
@@ -49,6 +61,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     references: tuple[bytes, ...] = ()
     base_subject: str = ""
     is_reply: bool = False
+    fields: tuple[tuple[bytes, bytes], ...] | None = None
 
 
 _DECODER = msgspec.msgpack.Decoder(Summary)
@@ -84,7 +97,13 @@ def build(structure: Structure, *, shift: int = 0, preview_source: bytes | None 
         references=_references(structure, fields),
         base_subject=base,
         is_reply=is_reply,
+        fields=_listed(structure),
     )
+
+
+def _listed(structure: Structure) -> tuple[tuple[bytes, bytes], ...] | None:
+    fields = structure.header.fields(LISTED)
+    return tuple(fields) if sum(len(octets) for _name, octets in fields) <= LISTED_OCTETS_MAX else None
 
 
 def encode(summary: Summary) -> bytes:
@@ -98,7 +117,7 @@ def decode(octets: bytes) -> Summary:
         summary = _DECODER.decode(octets)
     except msgspec.MsgspecError as error:
         raise ValueError("not a message summary") from error
-    if summary.version != VERSION:
+    if summary.version not in _KNOWN_VERSIONS:
         raise ValueError("a message summary of another version")
     return summary
 

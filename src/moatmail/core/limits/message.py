@@ -75,6 +75,9 @@ LANGUAGES_MAX: Final = 16
 LEAD_OCTETS_MAX: Final = 4_096
 """Octets of the first text part that the parser keeps for the preview."""
 
+LISTED_OCTETS_MAX: Final = 4_096
+"""Octets of the header fields that a summary keeps as they stand, for lists of messages; with more of them the header itself is opened."""
+
 PREVIEW_CHARACTERS_MAX: Final = 200
 """Characters of a preview (RFC 8970 §3.1)."""
 

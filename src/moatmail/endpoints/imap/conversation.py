@@ -212,10 +212,14 @@ class Conversation:
 
     async def pause(self, written: int = 0) -> bool:
         """Flush when the slice is over or enough was written; tells whether it was."""
-        if written >= WRITE_OCTETS or self.door.clock.monotonic() >= self._slice_until:
+        if self.slice_is_over(written):
             await self.flush()
             return True
         return False
+
+    def slice_is_over(self, written: int = 0) -> bool:
+        """Tell whether it is time to flush."""
+        return written >= WRITE_OCTETS or self.door.clock.monotonic() >= self._slice_until
 
     async def work(self, steps: Generator[None, None, R]) -> R:
         """Run steps to their end, others having their turn between them, and give their result."""

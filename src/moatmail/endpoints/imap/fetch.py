@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.imap_string import string
@@ -19,14 +19,15 @@ from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
-from moatmail.endpoints.imap.sections import cut, needs_summary
+from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import placements
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
-from moatmail.mailbox.reading import OpenMessage, fetch_rows
+from moatmail.mailbox.reading import OpenMessage, fetch_rows, open_summary
 from moatmail.mailbox.view import View
+from moatmail.message.summary import Summary
 from moatmail.net.drive import PeerGoneError
 from moatmail.store.queries import MessageRow
 from moatmail.wire.imap import events, flags, responses
@@ -35,6 +36,7 @@ from moatmail.wire.imap.moment import ZonedMoment, format_date_time
 from moatmail.wire.imap.object_id import email_id
 from moatmail.wire.imap.sequence import PartialRange
 
+_Maker = Callable[["_Subject"], bytes | None]
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
 _FROM_SUMMARY: Final = frozenset((Attribute.ENVELOPE, Attribute.BODY, Attribute.BODYSTRUCTURE, Attribute.PREVIEW))
 
@@ -46,8 +48,11 @@ class Plan:
     items: tuple[FetchItem, ...]
     sections: tuple[BodySection | BinarySection, ...]
     from_arrays: bool
+    content: bool
     summary: bool
     sets_seen: bool
+    quick: tuple[_Maker, ...] = ()
+    """What makes each item without the content; None of a message means that its content is needed all the same."""
 
     @classmethod
     def of(cls, command: events.Fetch) -> Plan:
@@ -56,12 +61,15 @@ class Plan:
         if command.changed_since is not None and Attribute.MODSEQ not in items:
             items.append(Attribute.MODSEQ)  # RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it
         sections = tuple([item for item in items if isinstance(item, BodySection | BinarySection)])
+        content = not all(map(is_listed, sections))
         return cls(
             tuple(items),
             sections,
             from_arrays=_FROM_ARRAYS.issuperset(items),
-            summary=not _FROM_SUMMARY.isdisjoint(items) or any(map(needs_summary, sections)),
+            content=content,
+            summary=not _FROM_SUMMARY.isdisjoint(items) or any(map(needs_summary, sections)) or bool(sections and not content),
             sets_seen=any(not section.peek for section in sections),
+            quick=() if content else tuple([_quick(item) for item in items]),
         )
 
 
@@ -112,7 +120,7 @@ class Fetch:
             if self._selected.is_aligned(view):
                 await self._write_flag_rows(spans)
                 return
-        size = CONTENT_PAGE if plan.sections else PAGE
+        size = CONTENT_PAGE if plan.content else PAGE
         for page in self._pages(spans, size):
             await self._write_page(page)
 
@@ -195,16 +203,57 @@ class Fetch:
             view = await current_view(self._conversation)
         rows: dict[int, MessageRow] = {}
         if not self._plan.from_arrays:
-            account, mailbox = self._conversation.account, self._selected.mailbox
-            uids = [uid for _number, uid in page]
-            rows = await fetch_rows(account, mailbox, uids, prefix=bool(self._plan.sections), summary=self._plan.summary)
+            rows = await self._rows([uid for _number, uid in page], prefix=self._plan.content)
             await self._conversation.pause()
         for number, uid in page:
             row = rows.get(uid)
             if row is None and not self._plan.from_arrays:
                 self.missing = True
                 continue
-            await self._write_one(_Subject(number, uid, self._selected, view, row), told_seen=uid in seen)
+            subject = _Subject(number, uid, self._selected, view, row)
+            if self._plan.content or not await self._write_quickly(subject, told_seen=uid in seen):
+                await self._write_one(subject, told_seen=uid in seen)
+
+    async def _rows(self, uids: list[int], *, prefix: bool) -> dict[int, MessageRow]:
+        return await fetch_rows(self._conversation.account, self._selected.mailbox, uids, prefix=prefix, summary=self._plan.summary)
+
+    async def _write_quickly(self, subject: _Subject, *, told_seen: bool) -> bool:
+        """Write one FETCH response without the content; tells whether that could be done, or will never be."""
+        try:
+            if self._plan.summary and subject.row is not None:
+                subject.summary = open_summary(self._conversation.account, subject.row)
+            items = [make(subject) for make in self._plan.quick]
+            items.extend(self._besides(subject, told_seen=told_seen))
+        except SealBrokenError as error:
+            self._note_damage(error)
+            return True
+        except NotFoundError:
+            self.missing = True
+            return True
+        if None in items:
+            # An older summary, or a long header: the row is read again, with what stands before the content.
+            subject.row = (await self._rows([subject.uid], prefix=True)).get(subject.uid)
+            return False
+        by_uid = self._conversation.uid_only
+        line = b"* %b\r\n" % responses.fetch(subject.uid if by_uid else subject.number, cast("list[bytes]", items), by_uid=by_uid)
+        self._conversation.engine.write(line)
+        self._written += len(line)
+        if self._conversation.slice_is_over(self._written):
+            await self._conversation.flush()
+            self._written = 0
+        return True
+
+    def _besides(self, subject: _Subject, *, told_seen: bool) -> Iterator[bytes]:
+        """Give the items that were not asked for and belong into the response."""
+        # RFC 3501 §6.4.5: that the flags changed is told with what changed them.
+        if told_seen and Attribute.FLAGS not in self._plan.items:
+            yield _flags(subject)
+        if self._conversation.condstore and Attribute.MODSEQ not in self._plan.items and (told_seen or Attribute.FLAGS in self._plan.items):
+            yield _modseq(subject)
+
+    def _note_damage(self, error: SealBrokenError) -> None:
+        self._conversation.alert(error)
+        self.damaged = self.damaged or error
 
     def _present(self, view: View, page: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Leave out who is gone, and who did not change since."""
@@ -233,10 +282,11 @@ class Fetch:
         try:
             if subject.row is not None and (self._plan.sections or self._plan.summary):
                 subject.message = OpenMessage(self._conversation.account, subject.row)
+                if self._plan.summary:
+                    subject.summary = subject.message.summary
             await self._write_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
-            self._conversation.alert(error)
-            self.damaged = self.damaged or error
+            self._note_damage(error)
         except UnknownEncodingError:
             self.undecodable = True
         except NotFoundError:
@@ -253,11 +303,7 @@ class Fetch:
                 items.append(await render(subject.opened(), item, self._conversation.pause))
             else:
                 items.append(_ITEMS[item](subject))
-        # RFC 3501 §6.4.5: that the flags changed belongs into the response.
-        if told_seen and Attribute.FLAGS not in self._plan.items:
-            items.append(_flags(subject))
-        if self._conversation.condstore and Attribute.MODSEQ not in self._plan.items and (told_seen or Attribute.FLAGS in self._plan.items):
-            items.append(_modseq(subject))
+        items.extend(self._besides(subject, told_seen=told_seen))
         await self._write(subject, items)
 
     async def _write(self, subject: _Subject, items: list[bytes | Streamed]) -> None:
@@ -307,6 +353,7 @@ class _Subject:
     view: View
     row: MessageRow | None
     message: OpenMessage | None = None
+    summary: Summary | None = None
 
     def known(self) -> MessageRow:
         """Give the row."""
@@ -319,6 +366,12 @@ class _Subject:
         if self.message is None:
             raise NotFoundError
         return self.message
+
+    def summarized(self) -> Summary:
+        """Give the summary."""
+        if self.summary is None:
+            raise NotFoundError
+        return self.summary
 
     def place(self) -> int:
         """Give the place in the arrays."""
@@ -364,8 +417,22 @@ _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.
     Attribute.THREADID: lambda _: b"THREADID NIL",
     # RFC 8970 §3.1: made at delivery; a message that has none is told as the empty string.
-    Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.opened().summary.preview.encode())),
-    Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.opened().summary.envelope),
-    Attribute.BODY: lambda subject: responses.rendered_item(b"BODY", subject.opened().summary.body),
-    Attribute.BODYSTRUCTURE: lambda subject: responses.rendered_item(b"BODYSTRUCTURE", subject.opened().summary.bodystructure),
+    Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.summarized().preview.encode())),
+    Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.summarized().envelope),
+    Attribute.BODY: lambda subject: responses.rendered_item(b"BODY", subject.summarized().body),
+    Attribute.BODYSTRUCTURE: lambda subject: responses.rendered_item(b"BODYSTRUCTURE", subject.summarized().bodystructure),
 }
+
+
+def _quick(item: FetchItem) -> _Maker:
+    if isinstance(item, Attribute):
+        return _ITEMS[item]
+    if isinstance(item, BinarySection):
+        raise TypeError("a decoded part is not made without the content")
+    octets_of, label = lister(item), item.label
+
+    def section(subject: _Subject) -> bytes | None:
+        octets = octets_of(subject.summarized())
+        return None if octets is None else responses.section_item(label, octets)
+
+    return section

@@ -7,12 +7,14 @@ Must never know the session that asks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from moatmail.core.limits.mailbox import WHOLE_MAX
 from moatmail.core.limits.message import HEADER_MAX
 from moatmail.mailbox.reading import OpenMessage
 from moatmail.message.header import Header
+from moatmail.message.summary import LISTED, Summary
 from moatmail.message.summary import section as place_of
 from moatmail.wire.imap.fetch import BinarySection, BodySection, Section
 
@@ -31,6 +33,23 @@ class Piece:
 def needs_summary(item: BodySection | BinarySection) -> bool:
     """Tell whether the places of parts are asked; the whole message, its header and its text are found without."""
     return bool(item.part) or (isinstance(item, BodySection) and item.section is Section.MIME)
+
+
+def is_listed(item: BodySection | BinarySection) -> bool:
+    """Tell whether a section asks for header fields of the message that its summary keeps; whether it keeps them of every message, nobody knows."""
+    return isinstance(item, BodySection) and item.section is Section.HEADER_FIELDS and not item.part and LISTED.issuperset(map(bytes.lower, item.fields))
+
+
+def lister(item: BodySection) -> Callable[[Summary], bytes | None]:
+    """Give what takes the octets of such a section from a summary, or None where it does not have them."""
+    names = frozenset(map(bytes.lower, item.fields))
+
+    def octets(summary: Summary) -> bytes | None:
+        if summary.fields is None:
+            return None
+        return _partial(b"".join([octets for name, octets in summary.fields if name in names]) + b"\r\n", item)
+
+    return octets
 
 
 def cut(message: OpenMessage, item: BodySection) -> Piece:
