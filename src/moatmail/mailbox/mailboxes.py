@@ -16,12 +16,13 @@ from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundErro
 from moatmail.core.limits.mailbox import LISTED, MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
 from moatmail.core.ports.vault import SealedName
 from moatmail.crypto.mailbox_name import open_name, seal_name
+from moatmail.crypto.mailbox_name import tag as tag_of
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.placements import move_all
 from moatmail.store.operations import INBOX as INBOX_USE
 from moatmail.store.operations import CreateMailbox, DeleteMailbox, RenamedMailbox, RenameMailboxes, Subscribe
-from moatmail.store.queries import ListMailboxes, MailboxRow, SubscriptionRow
+from moatmail.store.queries import GetMailbox, ListMailboxes, MailboxRow, SubscriptionRow
 
 DELIMITER: Final = "/"
 INBOX: Final = "INBOX"
@@ -99,7 +100,11 @@ def _name(opened: Opened, row: MailboxRow | SubscriptionRow) -> str:
 
 async def find(opened: Opened, name: str) -> MailboxRow:
     """Give the row of a mailbox; raises NotFoundError."""
-    return (await list_mailboxes(opened)).find(name)
+    # By its tag: an account may have thousands of mailboxes, and nearly every command names one.
+    row = await opened.store.read(GetMailbox(opened.id, 0, tag_of(opened.keys.sealing, opened.id, name.encode())))
+    if row is None:
+        raise NotFoundError("no such mailbox", public="no such mailbox")
+    return row
 
 
 # ---------------------------------------------------------------- changing

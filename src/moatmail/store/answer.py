@@ -100,7 +100,10 @@ def _list_mailboxes(db: Database, query: q.ListMailboxes) -> q.MailboxesAnswer:
 
 
 def _get_mailbox(db: Database, query: q.GetMailbox) -> q.MailboxRow | None:
-    row = db.one(mailboxes.GET_MAILBOX, {"account": query.account, "mailbox": query.mailbox})
+    if query.tag:
+        row = db.one(mailboxes.GET_TAGGED, {"account": query.account, "tag": query.tag})
+    else:
+        row = db.one(mailboxes.GET_MAILBOX, {"account": query.account, "mailbox": query.mailbox})
     return q.MailboxRow(*row) if row else None
 
 

@@ -195,12 +195,13 @@ class ListMailboxes(Query[MailboxesAnswer], frozen=True):
 
 
 class GetMailbox(Query["MailboxRow | None"], frozen=True):
-    """Ask for one mailbox of an account; None when it is gone."""
+    """Ask for one mailbox of an account, by its number, or by the tag of its name where that is given; None when it is gone."""
 
     result: ClassVar[Any]
 
     account: int
     mailbox: int
+    tag: bytes = b""
 
 
 class ListPlacements(Query[tuple[PlacementRow, ...]], frozen=True):

@@ -170,3 +170,24 @@ def test_a_message_of_its_own_type_is_told_by_the_grammar() -> None:
     told = read_body(built.bodystructure, extended=True)
     assert told["envelope"] == read_envelope(b'(NIL "in" NIL NIL NIL NIL NIL NIL NIL NIL)')
     assert told["lines"] == 3
+
+
+def test_a_summary_from_before_fields_were_kept_is_read() -> None:
+    older = msgspec.msgpack.decode(summary.encode(judge(FULL)))[:-1]
+    read = summary.decode(msgspec.msgpack.encode([1, *older[1:]]))
+    assert read.subject == "Re: subject header"
+    assert read.fields is None
+
+
+def test_fields_of_a_list_are_kept_as_they_stand() -> None:
+    content = b"Received: x\r\nTO: a@x,\r\n b@x\r\nSubject : odd\r\nX-Other: y\r\nto: c@x\r\nMessage-ID: <1@x>\r\n\r\n"
+    assert summary.build(parse(content)).fields == (
+        (b"to", b"TO: a@x,\r\n b@x\r\n"),
+        (b"subject", b"Subject : odd\r\n"),
+        (b"to", b"to: c@x\r\n"),
+        (b"message-id", b"<1@x>".join((b"Message-ID: ", b"\r\n"))),
+    )
+
+
+def test_fields_too_large_for_a_list_are_left_where_they_are() -> None:
+    assert summary.build(parse(b"To: " + b"a@x, " * 1000 + b"a@x\r\n\r\n")).fields is None

@@ -37,6 +37,7 @@ ADD_MAILBOX = statement(
 FIND_BY_TAG = statement(select(_b.id, _b.object_id).where(_b.account == given("account"), _b.tag == given("tag")))
 LIST_MAILBOXES = statement(select(*_ROW).where(_b.account == given("account")).order_by(_b.id))
 GET_MAILBOX = statement(select(*_ROW).where(_MINE))
+GET_TAGGED = statement(select(*_ROW).where(_b.account == given("account"), _b.tag == given("tag")))
 MAILBOX_STATE = statement(select(_b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use).where(_MINE))
 RENAME = statement(update(MAILBOX).where(_MINE).values(sealed_name=given("new_name"), tag=given("new_tag")))
 REMOVE_MAILBOX = statement(delete(MAILBOX).where(_MINE))

@@ -170,5 +170,5 @@ async def test_a_damaged_name_hides_itself_only(lab: Lab) -> None:
     lab.writer.db.connection.execute("UPDATE mailbox SET sealed_name = zeroblob(length(sealed_name)) WHERE id = (SELECT max(id) FROM mailbox)")
     assert await client.ok('LIST "" *') == list(FIRST)
     assert any(event.name == "seal.broken" for event in lab.events.alerts())
-    assert (await client.no("SELECT work")).startswith(b"NO [NONEXISTENT]")
+    await client.ok("SELECT work")  # who knows the name finds the mailbox by the tag of it
     assert (await client.no("CREATE work")).startswith(b"NO [ALREADYEXISTS]")

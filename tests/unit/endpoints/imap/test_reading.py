@@ -130,3 +130,45 @@ async def test_a_large_message_of_a_client_without_numbers(lab: Lab) -> None:
     await client.ok("SELECT INBOX")
     (answer,) = await client.ok("UID FETCH 1 (BODY.PEEK[])")
     assert answer.startswith(b"1 UIDFETCH (BODY[] {")
+
+
+LISTS = {
+    "a plain message": HELLO,
+    "folded and repeated fields in odd spellings": b"FROM: Bob\r\n <bob@sender.test>\r\nto: a@x\r\nTo : b@x\r\nReceived: x\r\nSubject:\r\n\r\nx\r\n",
+    "no header": b"\r\nx\r\n",
+    "a header that ends without an empty line": b"Subject: x\r\nFrom: y@z",
+    "octets that are not ASCII": b"Subject: gr\xc3\xbc\xc3\x9fe \xff\r\nFrom: y@z\r\n\r\nx\r\n",
+    "more than a summary keeps": b"Subject: x\r\nTo: " + b"a@x,\r\n " * 1500 + b"b@x\r\n\r\nx\r\n",
+}
+
+
+@pytest.mark.parametrize("content", LISTS.values(), ids=LISTS.keys())
+async def test_a_list_has_the_fields_that_the_content_has(lab: Lab, content: bytes) -> None:
+    """What a summary keeps of the header is told exactly as the header itself would be (RFC 3501 §6.4.5)."""
+    await lab.deliver(content)
+    client = await lab.client(select="INBOX")
+    await client.append("INBOX", content)
+    for fields in ("SUBJECT FROM TO", "Date Message-Id", "to"):
+        for partial in ("", "<3.8>"):
+            listed = await client.ok(f"FETCH 1:2 (UID BODY.PEEK[HEADER.FIELDS ({fields})]{partial})")
+            # No summary keeps a field of that name, so the content is opened.
+            opened = await client.ok(f"FETCH 1:2 (UID BODY.PEEK[HEADER.FIELDS ({fields} X-Unheard-Of)]{partial})")
+            assert [line.replace(b" X-Unheard-Of", b"") for line in opened] == listed
+            assert len(listed) == 2
+    assert not lab.events.alerts()
+
+
+async def test_a_list_is_told_without_opening_content(lab: Lab) -> None:
+    await lab.deliver(HELLO)
+    client = await lab.client(select="INBOX")
+    lab.writer.db.connection.execute("UPDATE content SET blob = zeroblob(length(blob))")
+    (told,) = await client.ok("FETCH 1 (FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    assert b"Subject: hello" in told
+    assert (await client.no("FETCH 1 (BODY.PEEK[HEADER.FIELDS (X-Unheard-Of)])")).startswith(b"NO [SERVERBUG]")
+
+
+async def test_reading_a_list_field_sets_seen_where_it_was_not_only_peeked_at(lab: Lab) -> None:
+    await lab.deliver(HELLO)
+    client = await lab.client(select="INBOX")
+    (told,) = await client.ok("FETCH 1 (BODY[HEADER.FIELDS (SUBJECT)])")
+    assert told.endswith(b"FLAGS (\\Seen \\Recent))")

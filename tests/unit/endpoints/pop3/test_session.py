@@ -102,7 +102,7 @@ async def test_reset_removes_nothing(house: House) -> None:
 async def test_more_than_a_slice_is_removed(house: House) -> None:
     await house.lab.deliver(*[b"Subject: x\r\n\r\nx\r\n"] * 3)
     whole = placements.slices
-    with patch("moatmail.mailbox.placements.slices", lambda uids: whole(uids, 2)):
+    with patch("moatmail.mailbox.placements.slices", lambda uids, _size=0: whole(uids, 2)):
         client = await house.client()
         for number in (1, 2, 3):
             await client.ok(f"DELE {number}")
