@@ -206,7 +206,7 @@ async def test_placements_and_sizes_come_in_pages(store: Store) -> None:
     await fill(store, alice, 5)
     page = await store.read(q.ListPlacements(alice.account, alice.inbox, after=2, limit=2))
     assert [row.uid for row in page] == [3, 4]
-    assert await store.read(q.MessageSizes(alice.account, alice.inbox, after=4)) == ((5, 100, NOW),)
+    assert await store.read(q.MessageSizes(alice.account, alice.inbox, after=4)) == ((5, 100, NOW, NOW),)
 
 
 async def test_a_mailbox_is_made_once_and_its_repetition_is_harmless(store: Store) -> None:

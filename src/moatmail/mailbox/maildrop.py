@@ -49,8 +49,8 @@ class Maildrop:
         drop = cls(opened, row.id, row.uidvalidity)
         after = 0
         while page := await opened.store.read(MessageSizes(opened.id, row.id, after, PAGE)):
-            drop._uids.extend([uid for uid, _size, _received in page])
-            drop._sizes.extend([size for _uid, size, _received in page])
+            drop._uids.extend([row[0] for row in page])
+            drop._sizes.extend([row[1] for row in page])
             after = page[-1][0]
             await asyncio.sleep(0)  # a page is a slice of work; others have their turn
         drop.reset()

@@ -29,7 +29,8 @@ class MailboxReader:
 
     async def sizes(self, after: int) -> Sequence[tuple[int, int, float]]:
         """Give (uid, size, received_at) of the next messages after a UID, at most a page."""
-        return await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
+        page = await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
+        return [(uid, size, received_at) for uid, size, received_at, _saved_at in page]
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with prefix and summary, of those that still are there."""

@@ -17,6 +17,7 @@ from moatmail.core.errors import LocalProtocolError, StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.core.ports.sealer import Purpose
 from moatmail.core.ports.vault import SealedEvidenceKey, Vault
+from moatmail.store import answer_index
 from moatmail.store import queries as q
 from moatmail.store.apply.change import ACTIVE, split
 from moatmail.store.apply.placements import placement_row
@@ -172,7 +173,24 @@ def _find_messages(db: Database, query: q.FindMessages) -> tuple[tuple[bytes, in
     return tuple((id_, uid) for id_ in query.ids for (uid,) in db.all(mailboxes.PLACED_AS, key | {"id": id_}))
 
 
-def _message_sizes(db: Database, query: q.MessageSizes) -> tuple[tuple[int, int, float], ...]:
+def _list_vanished(db: Database, query: q.ListVanished) -> q.VanishedPage | None:
+    if db.one(mailboxes.MAILBOX_STATE, {"account": query.account, "mailbox": query.mailbox}) is None:
+        return None
+    limit = max(1, min(query.limit, limits.NUMBERS))
+    key = {"mailbox": query.mailbox, "since": query.modseq, "after": query.after, "first": query.first, "last": query.last}
+    rows = db.all(mailboxes.VANISHED_BETWEEN, key | {"rows": limit + 1})
+    more = len(rows) > limit
+    del rows[limit:]
+    modseq, uid = rows[-1] if rows else (query.modseq, query.after)
+    return q.VanishedPage(tuple(gone for _modseq, gone in rows), modseq, uid, more)
+
+
+def _deleted_octets(db: Database, query: q.DeletedOctets) -> int:
+    row = db.one(mailboxes.DELETED_OCTETS, {"account": query.account, "mailbox": query.mailbox})
+    return int(row[0]) if row else 0
+
+
+def _message_sizes(db: Database, query: q.MessageSizes) -> tuple[tuple[int, int, float, float], ...]:
     rows = min(query.limit, limits.ROWS)
     return tuple(db.all(messages.SIZES_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows}))
 
@@ -239,6 +257,8 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.GetMailbox: _get_mailbox,
     q.ListPlacements: _list_placements,
     q.ListChanges: _list_changes,
+    q.ListVanished: _list_vanished,
+    q.DeletedOctets: _deleted_octets,
     q.GetMessages: _get_messages,
     q.FindMessages: _find_messages,
     q.MessageSizes: _message_sizes,
@@ -251,6 +271,7 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.ListSigningKeys: _list_signing_keys,
     q.ListReports: _list_reports,
     q.GetReport: _get_report,
+    **answer_index.TABLE,
 }
 
 

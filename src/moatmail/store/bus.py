@@ -37,6 +37,8 @@ RESYNC: Final = 4
 """Hints were lost, or the connection is new: look at everything anew."""
 ACCOUNT: Final = 5
 """Account `number` was removed or frozen, or has another password: its sessions end."""
+MAILBOXES: Final = 6
+"""Mailboxes of account `number` were made, renamed or deleted, or subscribed or no more."""
 
 
 class Hint(NamedTuple):
@@ -72,6 +74,8 @@ class BusServer:
             self._gathered[QUEUE, 0] = 0
         for account in hints.accounts:
             self._gathered[ACCOUNT, account] = 0
+        for account in hints.listings:
+            self._gathered[MAILBOXES, account] = 0
         if hints.settings:
             self._gathered[SETTINGS, 0] = hints.settings
         if self._gathered and not self._scheduled:

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Hints
-from moatmail.store.operations import Accept, Append, Copy, DeleteMailbox, EraseDue, Expunge, Move, Operation, SettleSpool, StoreFlags
+from moatmail.store.index_items import AddSegment, AddWords
+from moatmail.store.operations import Accept, Append, Copy, DeleteMailbox, EraseDue, Expunge, Move, Operation, Replace, SettleSpool, StoreFlags
 from moatmail.store.sqlite import translate
 from moatmail.store.writer import Asked, Outcome, Writer
 
@@ -211,10 +212,14 @@ def _is_long(operation: Operation[Any]) -> bool:
     """Tell whether an operation may touch more rows than a slice of the loop's work."""
     if isinstance(operation, (Copy, Move, Expunge, StoreFlags)):
         return operation.uids is None or len(operation.uids) > limits.LONG_ROWS
-    return isinstance(operation, DeleteMailbox)
+    return isinstance(operation, (DeleteMailbox, AddSegment))
 
 
 def _octets(operation: Operation[Any]) -> int:
-    if isinstance(operation, (Accept, Append, SettleSpool)):
+    if isinstance(operation, (Accept, Append, Replace, SettleSpool)):
         return sum(len(content.blob or b"") for content in operation.contents)
+    if isinstance(operation, AddSegment):
+        return sum(len(sealed) for _kind, sealed in operation.parts)
+    if isinstance(operation, AddWords):
+        return sum(len(sealed) for _number, sealed in operation.words)
     return 0

@@ -63,7 +63,7 @@ class NewContent(Record, frozen=True):
 
 
 class NewMessage(Record, frozen=True):
-    """One account's copy: the cover over its two keys, sealed prefix and summary, size as its owner sees it."""
+    """One account's copy: the cover over its two keys, sealed prefix, summary and words (none yet: empty), size as its owner sees it."""
 
     id: bytes
     account: int
@@ -73,6 +73,7 @@ class NewMessage(Record, frozen=True):
     summary: bytes
     size: int
     received_at: float
+    words: bytes = b""
 
 
 class Delivery(Record, frozen=True):
@@ -144,6 +145,31 @@ class Append(Operation[tuple[Placed, ...]], frozen=True):
     id: bytes
     contents: tuple[NewContent, ...]
     deliveries: tuple[Delivery, ...]
+
+
+class Replaced(Record, frozen=True):
+    """Where the new message went, and the modseq of the mailbox that the old one left."""
+
+    placed: Placed
+    source_modseq: int
+
+
+class Replace(Operation[Replaced], frozen=True):
+    """IMAP REPLACE (RFC 8508 §3): the message `uid` of `mailbox` goes, and `delivery` comes, both or neither; the new one takes the old one's room.
+
+    Raises NotFoundError when the old one is gone (or the target), OverQuotaError.
+    """
+
+    result: ClassVar[Any] = Replaced
+
+    once: ClassVar[str] = "id"
+
+    id: bytes
+    account: int
+    mailbox: int
+    uid: int
+    contents: tuple[NewContent, ...]
+    delivery: Delivery
 
 
 class Copy(Operation["Copied"], frozen=True):
@@ -518,6 +544,8 @@ __all__ = [
     "RemoveSigningKey",
     "RenameMailboxes",
     "RenamedMailbox",
+    "Replace",
+    "Replaced",
     "Rewrap",
     "SentReport",
     "SetAccount",

@@ -26,17 +26,27 @@ _READING: Final = frozenset(
         "GetMessages",
         "FindMessages",
         "MessageSizes",
+        "DeletedOctets",
+        "ListVanished",
         "GetContent",
         "OldCovers",
+        "ListUnindexed",
+        "CountUnindexed",
+        "ListSegments",
+        "GetSegmentParts",
+        "ListNumbers",
     }
 )
 _MAILBOX: Final = _READING | {
     "Append",
+    "Replace",
     "Copy",
     "Move",
     "StoreFlags",
     "Expunge",
     "Rewrap",
+    "AddWords",
+    "AddSegment",
     "CreateMailbox",
     "RenameMailboxes",
     "DeleteMailbox",
@@ -44,6 +54,8 @@ _MAILBOX: Final = _READING | {
     "OpenAccount",
     "FetchLogin",
 }
+# Making anew what was damaged: with the folder's lock, never over the channel of a running server.
+_REPAIR: Final = frozenset({"DropSegments", "SetSummary", "Retail"})
 # Submission: our own user's message to our own and to others.
 _SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "CountQueue", "RecordDecision", "ListSigningKeys"})
 
@@ -80,7 +92,7 @@ TABLE: Final[dict[str, frozenset[str]]] = {
     )
     | _OWN_STATE,
     # Itself: what it does at start and on its own schedule.
-    "store": frozenset({"EraseDue", "TruncateWAL"}) | _OWN_STATE,
+    "store": frozenset({"EraseDue", "TruncateWAL"}) | _REPAIR | _OWN_STATE,
     # The administrator at the machine: directory and settings, no mail and no keys.
     "cli": _DIRECTORY | _DECISIONS | _OWN_STATE | {"Change", "CountQueue", "EraseDue", "TruncateWAL"},
     # Opens archives of strangers: nothing at all.

@@ -169,6 +169,7 @@ class MailboxRow(Record, frozen=True):
     unseen: int
     deleted: int
     octets: int
+    deleted_octets: int = 0
 
 
 class SubscriptionRow(Record, frozen=True):
@@ -236,6 +237,41 @@ class ListChanges(Query["ChangesAnswer | None"], frozen=True):
     limit: int = 500
 
 
+class VanishedPage(Record, frozen=True):
+    """UIDs that vanished, in the order in which they went; with `more`, ask again from `modseq` and `uid`."""
+
+    uids: tuple[int, ...]
+    modseq: int
+    uid: int
+    more: bool
+
+
+class ListVanished(Query["VanishedPage | None"], frozen=True):
+    """Ask which UIDs `first` to `last` vanished after a modseq (RFC 7162 §3.2.5.1); None when the mailbox is gone.
+
+    `after` is the last UID told of those that went at `modseq`: its default stands behind all of them. At most `limit` (<= 2,000).
+    """
+
+    result: ClassVar[Any]
+
+    account: int
+    mailbox: int
+    modseq: int
+    after: int = 2**32
+    first: int = 1
+    last: int = 2**32 - 1
+    limit: int = 2000
+
+
+class DeletedOctets(Query[int], frozen=True):
+    r"""Ask for the octets of a mailbox's messages that bear \Deleted (RFC 9208 §5.1, DELETED-STORAGE); 0 when it is gone."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    mailbox: int
+
+
 class MessageRow(Record, frozen=True):
     """One placed message with what its owner needs to read it; `summary` and `prefix` are empty unless asked for."""
 
@@ -272,10 +308,10 @@ class FindMessages(Query[tuple[tuple[bytes, int], ...]], frozen=True):
     ids: tuple[bytes, ...]
 
 
-class MessageSizes(Query[tuple[tuple[int, int, float], ...]], frozen=True):
-    """Ask for (uid, size, received_at) of a mailbox after `after`: what SIZE, INTERNALDATE and date searches need."""
+class MessageSizes(Query[tuple[tuple[int, int, float, float], ...]], frozen=True):
+    """Ask for (uid, size, received_at, saved_at) of a mailbox after `after`: what SIZE, INTERNALDATE, SAVEDATE and date searches need."""
 
-    result: ClassVar[Any] = tuple[tuple[int, int, float], ...]
+    result: ClassVar[Any] = tuple[tuple[int, int, float, float], ...]
 
     account: int
     mailbox: int
@@ -531,6 +567,7 @@ class GetReport(Query["ReportRow | None"], frozen=True):
 FetchLogin.result = LoginFacts | None
 GetMailbox.result = MailboxRow | None
 ListChanges.result = ChangesAnswer | None
+ListVanished.result = VanishedPage | None
 GetContent.result = ContentRow | None
 GetDecision.result = DecisionRow | None
 GetReport.result = ReportRow | None

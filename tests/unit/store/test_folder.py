@@ -82,6 +82,27 @@ def test_a_fresh_folder_is_made_by_a_child_and_a_newer_one_is_refused(tmp_path: 
         migrate.bring_up(tmp_path, bytes(32))
 
 
+def test_mail_kept_before_there_was_an_index_waits_to_be_indexed(tmp_path: Path) -> None:
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
+    run.upgrade(database, "0002")
+    box = (
+        "INSERT INTO mailbox (id, account, object_id, sealed_name, tag, uidvalidity, uidnext, highestmodseq, deleted) VALUES (5, 7, x'', x'', x'', 1, 3, 3, 1)"
+    )
+    message = "INSERT INTO message (number, id, account, content, size, received_at, erase_at, cover_kind, cover, prefix, summary) VALUES"
+    database.run(Statement(box))
+    for number, erase_at in ((1, "NULL"), (2, "NULL"), (3, "99")):
+        database.run(Statement(f"{message} ({number}, x'0{number}', 7, x'', {number}00, 0, {erase_at}, 2, x'', x'', x'')"))
+    placement = "INSERT INTO placement (mailbox, uid, message, flags, keywords, modseq, saved_at) VALUES"
+    for uid, flags in ((1, 4), (2, 8)):
+        database.run(Statement(f"{placement} (5, {uid}, {uid}, {flags}, '', 2, 0)"))
+    database.close()
+    migrate.bring_up(tmp_path, KEY)
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.READ)
+    assert database.all(Statement("SELECT account, number FROM index_tail ORDER BY number")) == [(7, 1), (7, 2)]
+    assert database.all(Statement("SELECT deleted_octets FROM mailbox")) == [(100,)]
+    database.close()
+
+
 def test_a_folder_of_the_first_version_is_brought_up_and_keeps_its_rows(tmp_path: Path) -> None:
     database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
     run.upgrade(database, "0001")

@@ -40,9 +40,16 @@ WAL_KEPT: Final = 16 * 1024 * 1024  # octets of write-ahead log left on disk aft
 WAL_PAGES: Final = 2048  # pages (16 MiB) after which the log is moved into the database
 WAL_PAGES_AT_MOST: Final = 6144  # pages (48 MiB) after which a commit does it itself, whatever the wait
 
+# ---- search index ----
+SEGMENT_MESSAGES: Final = 2000  # messages of one segment: what erasing one of them puts back into the tail
+SEGMENT_OCTETS: Final = 16 * 1024 * 1024  # octets of all its parts: they travel in one frame, and are overwritten when one message is erased
+SEGMENTS_DROPPED: Final = 8  # segments dropped in one operation
+
 # ---- answers ----
 ROWS: Final = 500  # rows of one page: under 0.5 ms on the loop
 UID_GAP: Final = 8  # UIDs between two asked ones that are cheaper to read over than to ask around
+NUMBERS: Final = 2000  # rows of two numbers in one page: a millisecond or two on the loop
+INDEX_OCTETS: Final = 4 * 1024 * 1024  # octets of words or segments in one answer, one row of any size at least
 ADDRESSES: Final = 1000  # localparts of one look-up
 
 # ---- bus ----

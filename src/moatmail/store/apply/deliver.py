@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from moatmail.core.errors import ConflictError, NotFoundError, OverQuotaError
+from moatmail.store.apply import index
 from moatmail.store.apply.kept import keep_decision
 from moatmail.store.apply.signing import is_new, keep_reports
 from moatmail.store.apply.work import Work
@@ -72,6 +73,7 @@ def deliver(work: Work, deliveries: Iterable[Delivery]) -> tuple[tuple[Placed, .
             continue
         _take_room(work, message.account, message.size)
         placed.append(_place(work, delivery, new[0]))
+        index.enter(work, message.account, new[0], message.words)
         references[message.content] += 1
     return tuple(placed), references
 
@@ -109,6 +111,7 @@ def _next_uid(work: Work, delivery: Delivery) -> Row:
         "add_unseen": 0 if delivery.flags & _SEEN else 1,
         "add_deleted": 1 if delivery.flags & _DELETED else 0,
         "add_octets": message.size,
+        "add_deleted_octets": message.size if delivery.flags & _DELETED else 0,
     }
     if delivery.mailbox:
         row = work.db.one(mailboxes.NEXT_UID, counts | {"mailbox": delivery.mailbox})

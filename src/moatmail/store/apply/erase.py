@@ -8,14 +8,14 @@ Must never know who asked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from moatmail.core.limits import store as limits
+from moatmail.store.apply import index
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import EraseDue, TruncateWAL
 from moatmail.store.sql import messages
-from moatmail.store.sqlite import Row
 
 EVERYTHING: Final = 2**31
 """As a limit: all that is due."""
@@ -31,28 +31,51 @@ def erase_until(work: Work, now: float, limit: int) -> int:
 
     What is erased is overwritten (`secure_delete`), and so takes as much room in the log: a nearly full disk has that for a slice, not for a mailbox.
     """
-    rows = _slice(work.db.all(messages.DUE_FOR_ERASURE, {"now": now, "rows": limit}))
-    work.effects.erase_more |= rows.more
-    work.db.run_many(messages.ERASE_MESSAGE, [{"number": number} for number, _ in rows.taken])
-    drop_references(work, Counter(content for _, content in rows.taken))
-    return len(rows.taken)
+    due = [_Due(*row) for row in work.db.all(messages.DUE_FOR_ERASURE, {"now": now, "rows": limit})]
+    taken, segments = _slice(due, _segments(work, due))
+    work.effects.erase_more |= len(taken) < len(due)
+    # Before the messages: what else is recoverable in a segment is told by their rows.
+    for account, segment in segments:
+        index.drop(work, account, segment)
+    index.erase_words(work, [one.number for one in taken])
+    work.db.run_many(messages.ERASE_MESSAGE, [{"number": one.number} for one in taken])
+    drop_references(work, Counter(one.content for one in taken))
+    return len(taken)
 
 
-class _Slice(NamedTuple):
-    taken: list[tuple[int, bytes]]
-    more: bool
+class _Due(NamedTuple):
+    number: int
+    account: int
+    content: bytes
+    size: int
 
 
-def _slice(rows: Sequence[Row]) -> _Slice:
-    """Take rows up to the octets of one slice, at least one."""
-    taken: list[tuple[int, bytes]] = []
+def _segments(work: Work, due: Sequence[_Due]) -> dict[int, index.Segment]:
+    """Give the segment of each message that is in one: it holds words of the message and goes with it."""
+    of_account: dict[int, list[int]] = {}
+    for one in due:
+        of_account.setdefault(one.account, []).append(one.number)
+    found: dict[int, index.Segment] = {}
+    for account, numbers in of_account.items():
+        found |= index.segments_of(work, account, numbers)
+    return found
+
+
+def _slice(due: Sequence[_Due], segments: Mapping[int, index.Segment]) -> tuple[list[_Due], set[tuple[int, bytes]]]:
+    """Take messages up to the octets of one slice, at least one; give which segments go with them, as pairs of account and id."""
+    taken: list[_Due] = []
+    going: set[tuple[int, bytes]] = set()
     octets = 0
-    for number, content, size in rows:
+    for one in due:
         if taken and octets > limits.ERASE_OCTETS:
-            return _Slice(taken, more=True)
-        taken.append((number, content))
-        octets += min(size, limits.INLINE_CONTENT)  # what is larger lies in a file, which goes without a log
-    return _Slice(taken, more=False)
+            break
+        taken.append(one)
+        octets += min(one.size, limits.INLINE_CONTENT)  # what is larger lies in a file, which goes without a log
+        segment = segments.get(one.number)
+        if segment is not None and (one.account, segment.id) not in going:
+            going.add((one.account, segment.id))
+            octets += segment.octets
+    return taken, going
 
 
 def drop_references(work: Work, references: Counter[bytes]) -> None:

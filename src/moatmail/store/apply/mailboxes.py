@@ -12,7 +12,7 @@ from moatmail.store.apply.erase import EVERYTHING, erase_until
 from moatmail.store.apply.placements import give_room, recoverable_until
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import INBOX, CreateMailbox, DeleteMailbox, RenameMailboxes, Subscribe
-from moatmail.store.sql import directory, mailboxes, state
+from moatmail.store.sql import directory, index, mailboxes, state
 
 
 def create(work: Work, operation: CreateMailbox) -> int:
@@ -40,6 +40,7 @@ def create(work: Work, operation: CreateMailbox) -> int:
     )
     if row is None:
         raise AlreadyExistsError("a mailbox of this use exists")
+    work.effects.listings.add(operation.account)
     return int(row[0])
 
 
@@ -62,6 +63,7 @@ def rename(work: Work, operation: RenameMailboxes) -> None:
         if work.db.one(mailboxes.FIND_BY_TAG, {"account": operation.account, "tag": step.tag}) is not None:
             raise AlreadyExistsError("a mailbox of the new name exists")
         work.db.run(mailboxes.RENAME, {"account": operation.account, "mailbox": step.mailbox, "new_name": step.sealed_name, "new_tag": step.tag})
+    work.effects.listings.add(operation.account)
 
 
 def remove(work: Work, operation: DeleteMailbox) -> None:
@@ -76,6 +78,7 @@ def remove(work: Work, operation: DeleteMailbox) -> None:
     here = {"mailbox": operation.mailbox}
     octets = work.db.one(mailboxes.OCTETS_ONLY_HERE, here)
     until = recoverable_until(work, operation.at)
+    work.db.run(index.LEAVE_TAIL_ONLY_HERE, here | {"account": operation.account})
     work.db.run(mailboxes.RECOVERABLE_ONLY_HERE, here | {"until": until})
     give_room(work, operation.account, octets[0] if octets else 0)
     work.db.run(mailboxes.UNPLACE_ALL, here)
@@ -85,14 +88,17 @@ def remove(work: Work, operation: DeleteMailbox) -> None:
         erase_until(work, operation.at, EVERYTHING)
     # Whoever has it selected learns that it is gone by asking again.
     work.effects.mailboxes[operation.mailbox] = row[2] + 1
+    work.effects.listings.add(operation.account)
 
 
 def subscribe(work: Work, operation: Subscribe) -> None:
     """Add or drop a subscription; both may be repeated."""
     if operation.on:
-        work.db.run(
+        changed = work.db.run(
             mailboxes.SUBSCRIBE,
             {"account": operation.account, "tag": operation.tag, "object_id": operation.object_id, "sealed_name": operation.sealed_name},
         )
     else:
-        work.db.run(mailboxes.UNSUBSCRIBE, {"account": operation.account, "tag": operation.tag})
+        changed = work.db.run(mailboxes.UNSUBSCRIBE, {"account": operation.account, "tag": operation.tag})
+    if changed:
+        work.effects.listings.add(operation.account)

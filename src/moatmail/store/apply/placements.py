@@ -13,10 +13,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from moatmail.core.errors import LocalProtocolError, NotFoundError
+from moatmail.store.apply import index
+from moatmail.store.apply.deliver import deliver, keep_contents
 from moatmail.store.apply.erase import EVERYTHING, erase_until
 from moatmail.store.apply.uids import ranges
 from moatmail.store.apply.work import Work
-from moatmail.store.operations import Copied, Copy, Expunge, Expunged, FlagsStored, Move, PlacementRow, Rewrap, StoreFlags
+from moatmail.store.operations import Copied, Copy, Expunge, Expunged, FlagsStored, Move, PlacementRow, Replace, Replaced, Rewrap, StoreFlags
 from moatmail.store.sql import directory, mailboxes, messages, state
 from moatmail.store.sqlite import Row
 
@@ -67,6 +69,7 @@ def _count(work: Work, box: _Box, modseq: int, rows: Iterable[_Placement], *, si
             "add_unseen": sign * sum(not row.flags & _SEEN for row in rows),
             "add_deleted": sign * sum(bool(row.flags & _DELETED) for row in rows),
             "add_octets": sign * sum(row.size for row in rows),
+            "add_deleted_octets": sign * sum(row.size for row in rows if row.flags & _DELETED),
         },
     )
     work.effects.mailboxes[box.id] = modseq
@@ -94,7 +97,8 @@ def store_flags(work: Work, operation: StoreFlags) -> FlagsStored:
     rows: list[PlacementRow] = []
     failed: list[int] = []
     changed: list[PlacementRow] = []
-    unseen = deleted = 0
+    unseen = 0
+    turned: dict[int, int] = {}
     for first, last in ranges(operation.uids):
         for row in work.db.all(mailboxes.PLACEMENTS_IN, {"mailbox": box.id, "first": first, "last": last}):
             uid, flags, keywords, seen_modseq = row
@@ -112,14 +116,16 @@ def store_flags(work: Work, operation: StoreFlags) -> FlagsStored:
             rows.append(new)
             changed.append(new)
             unseen += bool(flags & _SEEN) - bool(new_flags & _SEEN)
-            deleted += bool(new_flags & _DELETED) - bool(flags & _DELETED)
+            if (flags ^ new_flags) & _DELETED:
+                turned[uid] = 1 if new_flags & _DELETED else -1
     if not changed:
         return FlagsStored(tuple(rows), tuple(failed), box.modseq)
     work.db.run_many(
         mailboxes.SET_FLAGS,
         [{"of_mailbox": box.id, "of_uid": row.uid, "flags": row.flags, "keywords": " ".join(row.keywords), "modseq": modseq} for row in changed],
     )
-    counts = {"add_uidnext": 0, "add_messages": 0, "add_octets": 0, "add_unseen": unseen, "add_deleted": deleted}
+    counts = {"add_uidnext": 0, "add_messages": 0, "add_octets": 0, "add_unseen": unseen, "add_deleted": sum(turned.values())}
+    counts["add_deleted_octets"] = sum(turned[row.uid] * row.size for row in _read(work, box.id, turned))
     work.db.run(mailboxes.COUNT, counts | {"mailbox": box.id, "modseq": modseq})
     work.effects.mailboxes[box.id] = modseq
     return FlagsStored(tuple(rows), tuple(failed), modseq)
@@ -204,6 +210,19 @@ def expunge(work: Work, operation: Expunge) -> Expunged:
     return Expunged(tuple(row.uid for row in rows), modseq)
 
 
+def replace(work: Work, operation: Replace) -> Replaced:
+    """Take a message away and place another, both or neither (RFC 8508 §3); the room of the old one counts for the new one."""
+    box = _box(work, operation.account, operation.mailbox)
+    rows = _read(work, box.id, (operation.uid,))
+    if not rows:
+        raise NotFoundError(f"mailbox {box.id} has no message {operation.uid}")
+    modseq = _take_away(work, box, rows)
+    _make_recoverable(work, operation.account, rows, work.now)
+    placed, references = deliver(work, (operation.delivery,))
+    keep_contents(work, operation.contents, references)
+    return Replaced(placed[0], placed[0].modseq if placed[0].mailbox == box.id else modseq)
+
+
 def _take_away(work: Work, box: _Box, rows: Sequence[_Placement]) -> int:
     modseq = box.modseq + 1
     work.db.run_many(mailboxes.UNPLACE, [{"mailbox": box.id, "uid": row.uid} for row in rows])
@@ -217,6 +236,7 @@ def _make_recoverable(work: Work, account: int, rows: Iterable[_Placement], at: 
     until = recoverable_until(work, at)
     gone = {row.message: row.size for row in rows if work.db.one(mailboxes.IS_PLACED, {"message": row.message}) is None}
     work.db.run_many(messages.MAKE_RECOVERABLE, [{"of_number": number, "until": until} for number in gone])
+    index.leave(work, account, gone)
     give_room(work, account, sum(gone.values()))
     if until <= at:
         erase_until(work, at, EVERYTHING)

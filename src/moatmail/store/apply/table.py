@@ -13,14 +13,15 @@ from typing import Any, Final
 import msgspec
 
 from moatmail.core.errors import LocalProtocolError
-from moatmail.store import operations
-from moatmail.store.apply import account, change, deliver, erase, kept, mailboxes, placements, queue
+from moatmail.store import index_items, operations
+from moatmail.store.apply import account, change, deliver, erase, index, kept, mailboxes, placements, queue
 from moatmail.store.apply.work import Work
 from moatmail.store.sql import state
 
 _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     operations.Accept: deliver.accept,
     operations.Append: deliver.append,
+    operations.Replace: placements.replace,
     operations.Copy: placements.copy,
     operations.Move: placements.move,
     operations.StoreFlags: placements.store_flags,
@@ -41,9 +42,25 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     operations.RecordDecision: kept.record_decision,
     operations.EraseDecisions: kept.erase_decisions,
     operations.ForgetObserved: kept.forget_observed,
+    index_items.AddWords: index.add_words,
+    index_items.AddSegment: index.add_segment,
+    index_items.DropSegments: index.drop_segments,
+    index_items.SetSummary: index.set_summary,
+    index_items.Retail: index.retail,
 }
 
-GROWING: Final = frozenset({operations.Accept, operations.Append, operations.CreateMailbox, operations.Copy, operations.RecordDecision})
+GROWING: Final = frozenset(
+    {
+        operations.Accept,
+        operations.Append,
+        operations.Replace,
+        operations.CreateMailbox,
+        operations.Copy,
+        operations.RecordDecision,
+        index_items.AddWords,
+        index_items.AddSegment,
+    }
+)
 """What is refused while the disk has no room: everything else shrinks, or is small and needed to make room."""
 
 

@@ -21,12 +21,16 @@ _DAY: Final = 86400
 
 
 class Hints(NamedTuple):
-    """What others may want to know after a commit: mailbox -> HIGHESTMODSEQ, whether something is due, the settings' version or 0, accounts to leave."""
+    """What others may want to know after a commit.
+
+    Mailbox -> HIGHESTMODSEQ, whether something is due, the settings' version or 0, accounts to leave, accounts whose list of mailboxes changed.
+    """
 
     mailboxes: dict[int, int]
     queue: bool
     settings: int
     accounts: frozenset[int] = frozenset()
+    listings: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Effects:
     queue: bool = False
     settings: int = 0
     accounts: set[int] = field(default_factory=set)
+    listings: set[int] = field(default_factory=set)
     new_keys: dict[int, bytes] = field(default_factory=dict)
     gone_keys: list[int] = field(default_factory=list)
     gone_files: list[bytes] = field(default_factory=list)
@@ -51,6 +56,7 @@ class Effects:
         self.queue |= other.queue
         self.settings = max(self.settings, other.settings)
         self.accounts |= other.accounts
+        self.listings |= other.listings
         self.new_keys.update(other.new_keys)
         self.gone_keys += other.gone_keys
         self.gone_files += other.gone_files
@@ -66,7 +72,7 @@ class Effects:
     @property
     def hints(self) -> Hints:
         """Give what the bus tells."""
-        return Hints(self.mailboxes, self.queue, self.settings, frozenset(self.accounts))
+        return Hints(self.mailboxes, self.queue, self.settings, frozenset(self.accounts), frozenset(self.listings))
 
 
 class KeyStore(Protocol):

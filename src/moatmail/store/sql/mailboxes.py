@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, tuple_, update
 
 from moatmail.store.sql.schema import MAILBOX, MESSAGE, PLACEMENT, SUBSCRIPTION, VANISHED
 from moatmail.store.sql.statement import first, given, insert, insert_once, page, statement
@@ -30,6 +30,7 @@ def _plus(names: str) -> dict[str, Any]:
 # ---- mailboxes ----
 _ROW = (
     _b.id, _b.object_id, _b.sealed_name, _b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use, _b.messages, _b.unseen, _b.deleted, _b.octets,
+    _b.deleted_octets,
 )  # fmt: skip
 ADD_MAILBOX = statement(
     insert_once(MAILBOX, "account", "object_id", "sealed_name", "tag", "uidvalidity", "uidnext", "highestmodseq", "special_use").returning(_b.id)
@@ -38,6 +39,7 @@ FIND_BY_TAG = statement(select(_b.id, _b.object_id).where(_b.account == given("a
 LIST_MAILBOXES = statement(select(*_ROW).where(_b.account == given("account")).order_by(_b.id))
 GET_MAILBOX = statement(select(*_ROW).where(_MINE))
 GET_TAGGED = statement(select(*_ROW).where(_b.account == given("account"), _b.tag == given("tag")))
+DELETED_OCTETS = statement(select(_b.deleted_octets).where(_MINE))
 MAILBOX_STATE = statement(select(_b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use).where(_MINE))
 RENAME = statement(update(MAILBOX).where(_MINE).values(sealed_name=given("new_name"), tag=given("new_tag")))
 REMOVE_MAILBOX = statement(delete(MAILBOX).where(_MINE))
@@ -48,12 +50,13 @@ _NEXT = {
     "uidnext": _b.uidnext + _ONE,
     "highestmodseq": _b.highestmodseq + _ONE,
     "messages": _b.messages + _ONE,
-    **_plus("unseen deleted octets"),
+    **_plus("unseen deleted octets deleted_octets"),
 }
 _GIVEN = (_b.id, _b.uidnext, _b.highestmodseq, _b.uidvalidity)
 NEXT_UID = statement(update(MAILBOX).where(_MINE).values(**_NEXT).returning(*_GIVEN))
 NEXT_UID_BY_USE = statement(update(MAILBOX).where(_b.account == given("account"), _b.special_use == given("special_use")).values(**_NEXT).returning(*_GIVEN))
-COUNT = statement(update(MAILBOX).where(_b.id == given("mailbox")).values(highestmodseq=given("modseq"), **_plus("uidnext messages unseen deleted octets")))
+_COUNTS = {"highestmodseq": given("modseq"), **_plus("uidnext messages unseen deleted octets deleted_octets")}
+COUNT = statement(update(MAILBOX).where(_b.id == given("mailbox")).values(**_COUNTS))
 
 # ---- subscriptions ----
 SUBSCRIBE = statement(insert_once(SUBSCRIPTION))
@@ -118,13 +121,15 @@ VANISH = statement(insert(VANISHED))
 VANISHED_SINCE = statement(
     page(select(_v.modseq, _v.uid).where(_v.mailbox == given("mailbox"), _v.modseq > given("since"), _v.modseq <= given("upto")).order_by(_v.modseq, _v.uid))
 )
+_WHERE_VANISHED = (_v.mailbox == given("mailbox")) & (tuple_(_v.modseq, _v.uid) > tuple_(given("since"), given("after")))
+VANISHED_BETWEEN = statement(page(select(_v.modseq, _v.uid).where(_WHERE_VANISHED, _v.uid.between(given("first"), given("last"))).order_by(_v.modseq, _v.uid)))
 FORGET_VANISHED = statement(delete(VANISHED).where(_v.mailbox == given("mailbox")))
 
 # ---- a whole mailbox goes ----
 _OTHER = PLACEMENT.alias("other")
-_ONLY_HERE = (
+ONLY_HERE = (
     MESSAGE.c.number.in_(select(_p.message).where(_p.mailbox == given("mailbox")))
     & ~select(_ONE).where(_OTHER.c.message == MESSAGE.c.number, _OTHER.c.mailbox != given("mailbox")).correlate(MESSAGE).exists()
 )
-OCTETS_ONLY_HERE = statement(select(func.coalesce(func.sum(MESSAGE.c.size), literal_column("0"))).where(_ONLY_HERE))
-RECOVERABLE_ONLY_HERE = statement(update(MESSAGE).where(_ONLY_HERE).values(erase_at=given("until")))
+OCTETS_ONLY_HERE = statement(select(func.coalesce(func.sum(MESSAGE.c.size), literal_column("0"))).where(ONLY_HERE))
+RECOVERABLE_ONLY_HERE = statement(update(MESSAGE).where(ONLY_HERE).values(erase_at=given("until")))

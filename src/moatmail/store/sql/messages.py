@@ -40,7 +40,7 @@ def _reading(*, prefix: bool, summary: bool) -> Statement:
 
 
 MESSAGES_IN = {(prefix, summary): _reading(prefix=prefix, summary=summary) for prefix in (False, True) for summary in (False, True)}
-SIZES_AFTER = statement(page(select(_p.uid, _m.size, _m.received_at).select_from(_OWN).where(_MINE, _p.uid > given("after")).order_by(_p.uid)))
+SIZES_AFTER = statement(page(select(_p.uid, _m.size, _m.received_at, _p.saved_at).select_from(_OWN).where(_MINE, _p.uid > given("after")).order_by(_p.uid)))
 OLD_COVERS = statement(
     page(
         select(_ZERO, _m.id, _m.content, _m.cover, _EMPTY, _EMPTY, _m.size, _m.received_at, _ZERO).where(
@@ -54,14 +54,14 @@ REWRAP = statement(
     .values(cover=given("new"), cover_kind=given("new_kind"))
 )
 MAKE_RECOVERABLE = statement(update(MESSAGE).where(_m.number == given("of_number")).values(erase_at=given("until")))
-DUE_FOR_ERASURE = statement(page(select(_m.number, _m.content, _m.size).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
+DUE_FOR_ERASURE = statement(page(select(_m.number, _m.account, _m.content, _m.size).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
 ERASE_MESSAGE = statement(delete(MESSAGE).where(_m.number == given("number")))
-_ERASED_WITH_ACCOUNT = or_(
+ERASED_WITH_ACCOUNT = or_(
     _m.number.in_(select(_p.message).join(MAILBOX, MAILBOX.c.id == _p.mailbox).where(MAILBOX.c.account == given("account"))),
     _m.number.in_(select(_OTHER.c.number).where(_OTHER.c.account == given("account"), _OTHER.c.erase_at.is_not(None))),
 )
-ACCOUNT_CONTENTS = statement(select(_m.content, func.count()).where(_ERASED_WITH_ACCOUNT).group_by(_m.content))
-ERASE_ACCOUNT_MESSAGES = statement(delete(MESSAGE).where(_ERASED_WITH_ACCOUNT))
+ACCOUNT_CONTENTS = statement(select(_m.content, func.count()).where(ERASED_WITH_ACCOUNT).group_by(_m.content))
+ERASE_ACCOUNT_MESSAGES = statement(delete(MESSAGE).where(ERASED_WITH_ACCOUNT))
 
 # ---- contents ----
 _c = CONTENT.c

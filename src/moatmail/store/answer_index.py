@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The answers to queries about the search index.
+
+Obeys no RFC.
+Must never know a word; an answer is bounded in octets too, because who mails much chooses how many words it has.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any, Final
+
+from moatmail.core.limits import store as limits
+from moatmail.store import index_items as i
+from moatmail.store.sql import index
+from moatmail.store.sqlite import Database, Row
+
+
+def _within(sizes: list[Row]) -> list[Any]:
+    """Give the keys of (key, octets) rows as far as one answer goes, one at least."""
+    keys: list[Any] = []
+    octets = 0
+    for key, size in sizes:
+        octets += size
+        if keys and octets > limits.INDEX_OCTETS:
+            break
+        keys.append(key)
+    return keys
+
+
+def _list_unindexed(db: Database, query: i.ListUnindexed) -> tuple[i.UnindexedRow, ...]:
+    key = {"account": query.account, "after": query.after}
+    # Between two states of the database all rows could go, and an empty answer would pass for the end.
+    with db.snapshot():
+        numbers = _within(db.all(index.TAIL_SIZES, key | {"rows": min(query.limit, limits.ROWS)}))
+        rows = db.all(index.TAIL_ROWS, key | {"last": numbers[-1]}) if numbers else []
+    return tuple(i.UnindexedRow(*row) for row in rows)
+
+
+def _count_unindexed(db: Database, query: i.CountUnindexed) -> i.UnindexedCount:
+    row = db.one(index.COUNT_TAIL, {"account": query.account, "rows": limits.SEGMENT_MESSAGES})
+    return i.UnindexedCount(*row) if row else i.UnindexedCount(0, 0)
+
+
+def _list_segments(db: Database, query: i.ListSegments) -> tuple[bytes, ...]:
+    return tuple(segment for (segment,) in db.all(index.LIST_SEGMENTS, {"account": query.account}))
+
+
+def _get_segment_parts(db: Database, query: i.GetSegmentParts) -> tuple[tuple[bytes, bytes], ...]:
+    key = {"account": query.account, "kind": query.kind}
+    with db.snapshot():
+        ids = _within(db.all(index.PART_SIZES, key | {"after": query.after, "rows": min(query.limit, limits.ROWS)}))
+        return tuple(row for one in ids for row in db.all(index.GET_PART, key | {"id": one}))
+
+
+def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
+    rows = min(query.limit, limits.NUMBERS)
+    found = db.all(index.NUMBERS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
+    return i.NumbersPage(array("I", [uid for uid, _number in found]).tobytes(), array("Q", [number for _uid, number in found]).tobytes())
+
+
+TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
+    i.ListUnindexed: _list_unindexed,
+    i.CountUnindexed: _count_unindexed,
+    i.ListSegments: _list_segments,
+    i.GetSegmentParts: _get_segment_parts,
+    i.ListNumbers: _list_numbers,
+}

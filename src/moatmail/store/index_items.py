@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the search index asks of the store: words of single messages, segments merged of many, and which messages are in none.
+
+Obeys RFC 3501 §6.4.4 through `mailbox`, which searches with it.
+Must never know a word: words and segments come sealed.
+
+A placed message is in the tail or in one segment. Its words stay as long as itself, so that a segment can be made anew from them:
+erasing a message drops the segment that holds its words, and what else was in it is in the tail again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from moatmail.store.operations import Operation
+from moatmail.store.queries import Query
+from moatmail.store.record import Record
+
+# ---------------------------------------------------------------- changes
+
+
+class AddWords(Operation[int], frozen=True):
+    """Keep the sealed words of messages: (number, sealed), at most 500; what was kept before is replaced.
+
+    Answers how many were kept: numbers that are not (or no more) the account's are passed over.
+    """
+
+    result: ClassVar[Any] = int
+
+    account: int
+    words: tuple[tuple[int, bytes], ...]
+
+
+class AddSegment(Operation[None], frozen=True):
+    """Merge messages into a segment: `numbers` rising and without gaps of meaning, at most 2,000; `parts` are (kind, sealed), each kind once.
+
+    Taken only if every message is in the tail of this account; else nothing is done. Sent again with the same id and numbers it answers as
+    if just done. Raises ConflictError.
+    """
+
+    account: int
+    id: bytes
+    numbers: tuple[int, ...]
+    parts: tuple[tuple[int, bytes], ...]
+
+
+class DropSegments(Operation[int], frozen=True):
+    """Drop segments, at most 8: their messages are in the tail again. Answers how many there were."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    ids: tuple[bytes, ...]
+
+
+class SetSummary(Operation[int], frozen=True):
+    """Replace sealed summaries by ones made anew: (number, old, new), at most 500; each only if the old one is still there. Answers how many."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    summaries: tuple[tuple[int, bytes, bytes], ...]
+
+
+class Retail(Operation[int], frozen=True):
+    """Put those of `numbers` (at most 500) into the tail that are placed and in no segment though they should be in one or the other; for repair."""
+
+    result: ClassVar[Any] = int
+
+    account: int
+    numbers: tuple[int, ...]
+
+
+# ---------------------------------------------------------------- questions
+
+
+class UnindexedRow(Record, frozen=True):
+    """A message of the tail: its number, and what is needed to open it; `words` is empty where none were made yet."""
+
+    number: int
+    id: bytes
+    content: bytes
+    cover: bytes
+    prefix: bytes
+    summary: bytes
+    words: bytes
+
+
+class ListUnindexed(Query[tuple[UnindexedRow, ...]], frozen=True):
+    """Ask for the account's messages in no segment, by number after `after`: at most `limit` (<= 500), and at most some octets of words.
+
+    An empty answer is the end, a short one is not.
+    """
+
+    result: ClassVar[Any] = tuple[UnindexedRow, ...]
+
+    account: int
+    after: int = 0
+    limit: int = 500
+
+
+class UnindexedCount(Record, frozen=True):
+    """How many messages are in no segment, and how many of these have no words; counted no further than 2,000 of the first."""
+
+    messages: int
+    without_words: int
+
+
+class CountUnindexed(Query[UnindexedCount], frozen=True):
+    """Ask how much is left to index."""
+
+    result: ClassVar[Any] = UnindexedCount
+
+    account: int
+
+
+class ListSegments(Query[tuple[bytes, ...]], frozen=True):
+    """Ask for the ids of an account's segments, rising."""
+
+    result: ClassVar[Any] = tuple[bytes, ...]
+
+    account: int
+
+
+class GetSegmentParts(Query[tuple[tuple[bytes, bytes], ...]], frozen=True):
+    """Ask for the parts of one kind: (segment's id, sealed) by rising id after `after`, at most `limit` and at most some octets, but one at least.
+
+    An empty answer is the end, a short one is not.
+    """
+
+    result: ClassVar[Any] = tuple[tuple[bytes, bytes], ...]
+
+    account: int
+    kind: int
+    after: bytes = b""
+    limit: int = 100
+
+
+class NumbersPage(Record, frozen=True):
+    """UIDs and message numbers side by side, each packed: `array("I", uids)` and `array("Q", numbers)` read them."""
+
+    uids: bytes
+    numbers: bytes
+
+
+class ListNumbers(Query[NumbersPage], frozen=True):
+    """Ask which message lies under which UID of a mailbox, by UID after `after`, at most `limit` (<= 2,000). A UID's message never changes."""
+
+    result: ClassVar[Any] = NumbersPage
+
+    account: int
+    mailbox: int
+    after: int = 0
+    limit: int = 2000
