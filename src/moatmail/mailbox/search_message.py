@@ -120,8 +120,7 @@ class Candidate:
         """Give a field of the envelope, folded; for addresses what they read like undressed on lines below."""
         text = self._folded.get(name)
         if text is None:
-            raw = getattr(self.summary, _SUMMARY_TEXTS[name])
-            text = self._folded[name] = fold(raw if name == b"subject" else _with_plain_addresses(raw))
+            text = self._folded[name] = summary_text(self.summary, name) if self.summary is not None else ""
         return text
 
     def shows(self, name: bytes) -> bool:
@@ -153,6 +152,12 @@ class Candidate:
             if text in self._bodies[-1]:
                 return True
         return False
+
+
+def summary_text(summary: Summary, name: bytes) -> str:
+    """Give From, To, Cc, Bcc or Subject (a name in lower case), folded, as texts are looked for in it."""
+    raw: str = getattr(summary, _SUMMARY_TEXTS[name])
+    return fold(raw if name == b"subject" else _with_plain_addresses(raw))
 
 
 def _with_plain_addresses(text: str) -> str:

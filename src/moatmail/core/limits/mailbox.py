@@ -98,3 +98,24 @@ THREAD_WALK: Final = 64
 
 THREAD_DEPTH: Final = 2000
 """Steps upwards of one such look: with all references of a message a slice of work."""
+
+WORD_CHARACTERS: Final = 64
+"""Characters of a word of the search index; longer ones (texts without blanks, links) are kept in pieces that overlap."""
+
+WORDS_OCTETS: Final = 1024 * 1024
+"""Octets of the words of one body that are kept; a body with more is searched by opening it."""
+
+WORDS_MAX: Final = 100_000
+"""Distinct words of one message that are gathered: about as many as those octets hold."""
+
+WORDS_SORTED: Final = 5_000
+"""Words that are sorted at once (two milliseconds)."""
+
+SEGMENT_MESSAGES: Final = 1_000
+"""Messages whose words are merged into one segment of the search index."""
+
+SEGMENT_OCTETS: Final = 8 * 1024 * 1024
+"""Octets of words after which a segment takes no further message: one look through a vocabulary is two milliseconds at most."""
+
+NEEDLES: Final = 8
+"""Pieces of one sought text that are looked for in the search index; whatever has them all is opened and looked at."""
