@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from moatmail.core.errors import NotFoundError
 from moatmail.core.limits.mailbox import CHANGES, MOVED
+from moatmail.endpoints.imap.answers import written_ranges
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.selected import NumberBeyondError, Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags, tell_keywords
@@ -127,7 +128,9 @@ async def on_copy(conversation: Conversation, command: events.Copy) -> None:
     if uids:
         copied = await placements.copy(conversation.account, selected.mailbox, target.id, uids, conversation.now())
         if copied.source_uids:
-            code = responses.copy_uid(copied.uidvalidity, copied.source_uids, copied.target_uids)
+            code = responses.copy_uid(
+                copied.uidvalidity, await written_ranges(conversation, copied.source_uids), await written_ranges(conversation, copied.target_uids)
+            )
     await sync(conversation, uid=command.uid)
     conversation.done(command, b"copied", code)
 
@@ -149,7 +152,8 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
     finally:
         # RFC 6851 §3.3: what was moved before something failed is moved, and told.
         if source:
-            conversation.untagged(responses.ok(responses.copy_uid(target.uidvalidity, source, there), b"moved"))
+            code = responses.copy_uid(target.uidvalidity, await written_ranges(conversation, source), await written_ranges(conversation, there))
+            conversation.untagged(responses.ok(code, b"moved"))
     await sync(conversation, uid=command.uid)
     conversation.done(command, b"moved")
 

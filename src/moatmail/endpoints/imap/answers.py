@@ -58,13 +58,18 @@ async def put_extended(conversation: Conversation, command: events.Search | even
     """Write ESEARCH; what names everything is made in slices."""
     everything: bytes | None = None
     if len(numbers) > NUMBERS and SearchReturn.ALL in (command.returns or ()):
-        ranges = Ranges()
-        for part in numbers.parts():
-            ranges.add(part)
-            await conversation.pause()
-        everything = bytes(ranges)
+        everything = await written_ranges(conversation, numbers)
         await conversation.flush()
     conversation.untagged(responses.extended_search(command, numbers, modseq, everything))
+
+
+async def written_ranges(conversation: Conversation, numbers: Sequence[int]) -> bytes:
+    """Write numbers in their order, rising runs as ranges."""
+    ranges = Ranges()
+    for start in range(0, len(numbers), NUMBERS):
+        ranges.add(numbers[start : start + NUMBERS])
+        await conversation.pause()
+    return bytes(ranges)
 
 
 async def put_threads(conversation: Conversation, items: Iterable[int | str], make: Callable[[Sequence[int]], list[int]]) -> None:

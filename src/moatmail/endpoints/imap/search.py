@@ -116,6 +116,7 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     criterion = translate(command.key, Present(selected, conversation.now(), uids_of))
     reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     slices = watched(conversation, command)
+    await slices.pause()
     places = await search(criterion, snapshot, reader, slices, need)
     slices.goal = 0  # what comes after it, an order or threads, was not counted
     return Found(selected, snapshot, aligned, places, reader, slices)

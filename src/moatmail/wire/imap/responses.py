@@ -69,9 +69,9 @@ def append_uid(validity: int, uids: Iterable[int]) -> bytes:
     return b"APPENDUID %d %b" % (validity, compact(uids))
 
 
-def copy_uid(validity: int, source: Iterable[int], target: Iterable[int]) -> bytes:
-    """Write COPYUID: both sets in the order of copying, of equal size and not empty (RFC 4315 §3)."""
-    return b"COPYUID %d %b %b" % (validity, compact(source), compact(target))
+def copy_uid(validity: int, source: bytes, target: bytes) -> bytes:
+    """Write COPYUID: both sets, written as ranges, in the order of copying, of equal size and not empty (RFC 4315 §3)."""
+    return b"COPYUID %d %b %b" % (validity, source, target)
 
 
 def modified(numbers: Iterable[int]) -> bytes:

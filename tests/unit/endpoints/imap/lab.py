@@ -186,6 +186,18 @@ class Client:
         await self.command(f"APPEND {mailbox} {arguments}{{{len(content)}+}}\r\n".encode() + content)
         return self.tagged
 
+    async def until(self, *beginnings: bytes) -> bytes:
+        """Drop what comes up to a line that begins so, and tell how it began; the answers may be of any size."""
+        tail = b"\r\n"
+        while True:
+            for beginning in beginnings:
+                if b"\r\n" + beginning in tail and tail.endswith(b"\r\n"):
+                    return beginning
+            octets = await asyncio.wait_for(self._reader.read(2**18), 60)
+            if not octets:
+                raise ConnectionError
+            tail = (tail + octets)[-4096:]
+
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):

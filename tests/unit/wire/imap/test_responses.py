@@ -15,7 +15,7 @@ from moatmail.wire.imap import responses as r
 from moatmail.wire.imap.events import Search
 from moatmail.wire.imap.quota_grammar import quota, quota_root
 from moatmail.wire.imap.search import Everything, SearchReturn
-from moatmail.wire.imap.sequence import PartialRange
+from moatmail.wire.imap.sequence import PartialRange, compact
 
 LINES = {
     "CAPABILITY": (r.capability((b"IMAP4rev1", b"IDLE")), b"CAPABILITY IMAP4rev1 IDLE"),
@@ -33,7 +33,7 @@ LINES = {
     "UNSEEN": (r.unseen(2), b"UNSEEN 2"),
     "HIGHESTMODSEQ is never 0 (case imap-09)": (r.highest_modseq(0), b"HIGHESTMODSEQ 1"),
     "APPENDUID of several": (r.append_uid(7, [3, 4, 5]), b"APPENDUID 7 3:5"),
-    "COPYUID keeps the order": (r.copy_uid(7, [9, 1], [20, 21]), b"COPYUID 7 9,1 20:21"),
+    "COPYUID keeps the order": (r.copy_uid(7, compact([9, 1]), compact([20, 21])), b"COPYUID 7 9,1 20:21"),
     "MODIFIED": (r.modified([7, 8, 9]), b"MODIFIED 7:9"),
     "VANISHED": (r.vanished([1, 2]), b"VANISHED 1:2"),
     "VANISHED earlier": (r.vanished([5], earlier=True), b"VANISHED (EARLIER) 5"),
