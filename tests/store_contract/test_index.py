@@ -225,3 +225,25 @@ async def test_a_replaced_message_goes_and_the_new_one_comes_or_neither(store: S
     with pytest.raises(NotFoundError):
         await store.write(gone)
     assert [row.uid for row in await store.read(q.ListPlacements(alice.account, alice.inbox))] == [2]
+
+
+async def test_what_a_list_of_messages_needs_is_found_by_uid_and_segments_by_number(store: Store) -> None:
+    alice, bob = await house(store), await house(store, "bob")
+    await fill(store, alice, 3)
+    rows = await store.read(i.ListPlaced(alice.account, alice.inbox, 2, 9))
+    assert [(row.uid, row.number) for row in rows] == list(zip((2, 3), (await tail(store, alice))[1:], strict=True))
+    assert [(row.size, row.saved_at > 0) for row in rows] == [
+        (row.size, row.saved_at > 0) for row in await store.read(q.GetMessages(alice.account, alice.inbox, (2, 3)))
+    ]
+    assert [row.id for row in rows] == [row.id for row in await store.read(q.GetMessages(alice.account, alice.inbox, (2, 3)))]
+    assert await store.read(i.ListPlaced(bob.account, alice.inbox, 1, 9)) == ()
+    assert len(await store.read(i.ListPlaced(alice.account, alice.inbox, 1, 9, limit=1))) == 1
+    first, second, third = await tail(store, alice)
+    one, two = await merge(store, alice, first, second), await merge(store, alice, third)
+    assert await store.read(i.FindSegments(alice.account, second, third)) == (one, two)
+    assert await store.read(i.FindSegments(alice.account, first, first)) == (one,)
+    assert await store.read(i.FindSegments(alice.account, first, third, limit=1)) == (one,)
+    assert await store.read(i.FindSegments(bob.account, first, third)) == ()
+    assert await store.read(i.GetSegmentPart(alice.account, one, 6)) == b"sealed body"
+    assert await store.read(i.GetSegmentPart(alice.account, one, 5)) is None
+    assert await store.read(i.GetSegmentPart(bob.account, one, 6)) is None

@@ -16,6 +16,7 @@ from moatmail.crypto.seal import Purpose, SealKey, open_sealed
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.prefix import Prefix
 from moatmail.message.summary import Summary, decode
+from moatmail.store.index_items import UnindexedRow
 from moatmail.store.queries import GetContent, GetMessages, MessageRow
 
 
@@ -25,14 +26,14 @@ async def fetch_rows(opened: Opened, mailbox: int, uids: Sequence[int], *, prefi
     return {row.uid: row for row in rows}
 
 
-def open_summary(opened: Opened, row: MessageRow) -> Summary:
+def open_summary(opened: Opened, row: MessageRow | UnindexedRow) -> Summary:
     """Give the summary of a row read with it, and nothing else of the message; raises SealBrokenError."""
     keys = open_cover(opened.keys, opened.id, row.id, row.cover)
     octets = open_sealed(keys.message_key, Purpose.SUMMARY, opened.id, row.id, row.summary)
     return _decoded(octets, row)
 
 
-def _decoded(octets: bytes, row: MessageRow) -> Summary:
+def _decoded(octets: bytes, row: MessageRow | UnindexedRow) -> Summary:
     try:
         return decode(octets)
     except ValueError as error:

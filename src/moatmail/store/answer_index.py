@@ -60,10 +60,28 @@ def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
     return i.NumbersPage(array("I", [uid for uid, _number in found]).tobytes(), array("Q", [number for _uid, number in found]).tobytes())
 
 
+def _list_placed(db: Database, query: i.ListPlaced) -> tuple[i.PlacedRow, ...]:
+    key = {"account": query.account, "mailbox": query.mailbox, "first": query.first, "last": query.last, "rows": min(query.limit, limits.ROWS)}
+    return tuple([i.PlacedRow(*row) for row in db.all(index.PLACED, key)])
+
+
+def _find_segments(db: Database, query: i.FindSegments) -> tuple[bytes, ...]:
+    key = {"account": query.account, "first": query.first, "last": query.last, "rows": min(query.limit, limits.ROWS)}
+    return tuple(segment for (segment,) in db.all(index.SEGMENTS_OVER, key))
+
+
+def _get_segment_part(db: Database, query: i.GetSegmentPart) -> bytes | None:
+    row = db.one(index.GET_PART, {"account": query.account, "kind": query.kind, "id": query.id})
+    return row[1] if row else None
+
+
 TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     i.ListUnindexed: _list_unindexed,
     i.CountUnindexed: _count_unindexed,
     i.ListSegments: _list_segments,
     i.GetSegmentParts: _get_segment_parts,
     i.ListNumbers: _list_numbers,
+    i.ListPlaced: _list_placed,
+    i.FindSegments: _find_segments,
+    i.GetSegmentPart: _get_segment_part,
 }

@@ -152,3 +152,47 @@ class ListNumbers(Query[NumbersPage], frozen=True):
     mailbox: int
     after: int = 0
     limit: int = 2000
+
+
+class PlacedRow(Record, frozen=True):
+    """What a list of messages needs beside their summaries: UID, message number and id, size, and when it came and was put here."""
+
+    uid: int
+    number: int
+    id: bytes
+    size: int
+    received_at: float
+    saved_at: float
+
+
+class ListPlaced(Query[tuple[PlacedRow, ...]], frozen=True):
+    """Ask for the messages of a mailbox by UID from `first` to `last`, at most `limit` (<= 500)."""
+
+    result: ClassVar[Any] = tuple[PlacedRow, ...]
+
+    account: int
+    mailbox: int
+    first: int
+    last: int
+    limit: int = 500
+
+
+class FindSegments(Query[tuple[bytes, ...]], frozen=True):
+    """Ask for the ids of the segments that may hold messages `first` to `last` (by number); more than `limit` are not told."""
+
+    result: ClassVar[Any] = tuple[bytes, ...]
+
+    account: int
+    first: int
+    last: int
+    limit: int = 8
+
+
+class GetSegmentPart(Query["bytes | None"], frozen=True):
+    """Ask for one sealed part of one segment; None when the segment is gone or has none of this kind."""
+
+    result: ClassVar[Any] = bytes | None
+
+    account: int
+    id: bytes
+    kind: int

@@ -35,6 +35,9 @@ _READING: Final = frozenset(
         "ListSegments",
         "GetSegmentParts",
         "ListNumbers",
+        "ListPlaced",
+        "FindSegments",
+        "GetSegmentPart",
     }
 )
 _MAILBOX: Final = _READING | {

@@ -119,3 +119,12 @@ SEGMENT_OCTETS: Final = 8 * 1024 * 1024
 
 NEEDLES: Final = 8
 """Pieces of one sought text that are looked for in the search index; whatever has them all is opened and looked at."""
+
+LISTING_OCTETS: Final = 4 * 1024 * 1024
+"""Octets of one listing: a thousand usual messages have a third of it."""
+
+LISTING_SEGMENTS: Final = 4
+"""Segments whose listings a command keeps open; a page of messages that lies in more of them is read message by message."""
+
+LISTING_FROM: Final = 256
+"""Messages asked for at once from which listings are worth opening (a listing costs as much as 200 summaries)."""

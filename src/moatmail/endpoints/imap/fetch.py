@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.imap_string import string
 from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE
+from moatmail.core.limits.mailbox import LISTING_FROM
+from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
@@ -23,12 +25,15 @@ from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summa
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import placements
+from moatmail.mailbox.index.listing import Entry
+from moatmail.mailbox.listings import Listed, Listings
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.reading import OpenMessage, fetch_rows, open_summary
 from moatmail.mailbox.view import View
 from moatmail.message.summary import Summary
 from moatmail.net.drive import PeerGoneError
+from moatmail.store.index_items import PlacedRow
 from moatmail.store.queries import MessageRow
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
@@ -53,6 +58,11 @@ class Plan:
     sets_seen: bool
     quick: tuple[_Maker, ...] = ()
     """What makes each item without the content; None of a message means that its content is needed all the same."""
+
+    @property
+    def listed(self) -> bool:
+        """Tell whether a listing of many messages may hold all of it."""
+        return self.summary and bool(self.quick) and not self.sets_seen
 
     @classmethod
     def of(cls, command: events.Fetch) -> Plan:
@@ -120,6 +130,9 @@ class Fetch:
             if self._selected.is_aligned(view):
                 await self._write_flag_rows(spans)
                 return
+        if plan.listed and sum(last - first + 1 for first, last in spans) >= LISTING_FROM:
+            await self._write_listed(spans)
+            return
         size = CONTENT_PAGE if plan.content else PAGE
         for page in self._pages(spans, size):
             await self._write_page(page)
@@ -220,27 +233,79 @@ class Fetch:
     async def _write_quickly(self, subject: _Subject, *, told_seen: bool) -> bool:
         """Write one FETCH response without the content; tells whether that could be done, or will never be."""
         try:
-            if self._plan.summary and subject.row is not None:
+            if self._plan.summary and isinstance(subject.row, MessageRow):
                 subject.summary = open_summary(self._conversation.account, subject.row)
-            items = [make(subject) for make in self._plan.quick]
-            items.extend(self._besides(subject, told_seen=told_seen))
+            items = self._quick_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
             self._note_damage(error)
             return True
         except NotFoundError:
             self.missing = True
             return True
-        if None in items:
+        if items is None:
             # An older summary, or a long header: the row is read again, with what stands before the content.
             subject.row = (await self._rows([subject.uid], prefix=True)).get(subject.uid)
             return False
+        if self._put_quickly(subject, items):
+            await self._flush()
+        return True
+
+    def _quick_items(self, subject: _Subject, *, told_seen: bool) -> list[bytes] | None:
+        items: list[bytes] = []
+        for make in self._plan.quick:
+            item = make(subject)
+            if item is None:
+                return None
+            items.append(item)
+        if told_seen or self._conversation.condstore:
+            items.extend(self._besides(subject, told_seen=told_seen))
+        return items
+
+    def _put_quickly(self, subject: _Subject, items: list[bytes]) -> bool:
+        """Write a response; tells whether it is time to flush."""
         by_uid = self._conversation.uid_only
-        line = b"* %b\r\n" % responses.fetch(subject.uid if by_uid else subject.number, cast("list[bytes]", items), by_uid=by_uid)
+        line = b"* %b\r\n" % responses.fetch(subject.uid if by_uid else subject.number, items, by_uid=by_uid)
         self._conversation.engine.write(line)
         self._written += len(line)
-        if self._conversation.slice_is_over(self._written):
-            await self._conversation.flush()
-            self._written = 0
+        return self._conversation.slice_is_over(self._written)
+
+    async def _flush(self) -> None:
+        await self._conversation.flush()
+        self._written = 0
+
+    # ---- thousands of messages: from listings ----
+
+    async def _write_listed(self, spans: list[Span]) -> None:
+        listings = Listings(self._conversation.account, self._selected.mailbox)
+        for numbered in self._pages(spans, LISTED_PAGE):
+            view = await current_view(self._conversation)
+            page = self._present(view, numbered)
+            found = await listings.find([uid for _number, uid in page]) if page else {}
+            await self._conversation.pause()
+            rest: list[tuple[int, int]] = []
+            for number, uid in page:
+                if not await self._write_entry(number, uid, view, found.get(uid)):
+                    rest.append((number, uid))
+                if rest and (len(rest) == PAGE or number == page[-1][0]):
+                    await self._write_page(rest)
+                    rest = []
+        for error in listings.damaged:
+            self._conversation.alert(error)
+
+    async def _write_entry(self, number: int, uid: int, view: View, listed: Listed | None) -> bool:
+        """Write one FETCH response from a listing; tells whether it holds all that was asked for."""
+        if listed is None:
+            return False
+        subject = _Subject(number, uid, self._selected, view, listed.row, summary=listed.entry)
+        try:
+            items = self._quick_items(subject, told_seen=False)
+        except NotFoundError:
+            self.missing = True
+            return True
+        if items is None:
+            return False
+        if self._put_quickly(subject, items):
+            await self._flush()
         return True
 
     def _besides(self, subject: _Subject, *, told_seen: bool) -> Iterator[bytes]:
@@ -280,7 +345,7 @@ class Fetch:
     async def _write_one(self, subject: _Subject, *, told_seen: bool) -> None:
         """Write one FETCH response; a message that does not open is left out, and told at the end."""
         try:
-            if subject.row is not None and (self._plan.sections or self._plan.summary):
+            if isinstance(subject.row, MessageRow) and (self._plan.sections or self._plan.summary):
                 subject.message = OpenMessage(self._conversation.account, subject.row)
                 if self._plan.summary:
                     subject.summary = subject.message.summary
@@ -351,11 +416,11 @@ class _Subject:
     uid: int
     selected: Selected
     view: View
-    row: MessageRow | None
+    row: MessageRow | PlacedRow | None
     message: OpenMessage | None = None
-    summary: Summary | None = None
+    summary: Summary | Entry | None = None
 
-    def known(self) -> MessageRow:
+    def known(self) -> MessageRow | PlacedRow:
         """Give the row."""
         if self.row is None:
             raise NotFoundError
@@ -367,7 +432,7 @@ class _Subject:
             raise NotFoundError
         return self.message
 
-    def summarized(self) -> Summary:
+    def summarized(self) -> Summary | Entry:
         """Give the summary."""
         if self.summary is None:
             raise NotFoundError

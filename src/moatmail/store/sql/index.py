@@ -93,12 +93,22 @@ PART_SIZES = statement(
 )
 GET_PART = statement(select(_i.id, _i.sealed).where(_PART, _i.id == given("id")))
 
+SEGMENTS_OVER = statement(page(select(_s.id).where(_s.account == given("account"), _s.first <= given("last"), _s.last >= given("first")).order_by(_s.first)))
+
 # ---- which message lies where ----
 NUMBERS_AFTER = statement(
     page(
         select(_p.uid, _p.message)
         .select_from(PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox))
         .where(MAILBOX.c.id == given("mailbox"), MAILBOX.c.account == given("account"), _p.uid > given("after"))
+        .order_by(_p.uid)
+    )
+)
+PLACED = statement(
+    page(
+        select(_p.uid, _m.number, _m.id, _m.size, _m.received_at, _p.saved_at)
+        .select_from(PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox).join(MESSAGE, _m.number == _p.message))
+        .where(MAILBOX.c.id == given("mailbox"), MAILBOX.c.account == given("account"), _p.uid.between(given("first"), given("last")))
         .order_by(_p.uid)
     )
 )

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A long list of messages is the same whether it comes from listings or from summaries, and whatever is missing or damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from moatmail.crypto.seal import new_id
+from moatmail.mailbox.index.listing import build
+from moatmail.mailbox.reading import open_summary
+from moatmail.store import index_items as i
+from moatmail.store import operations as o
+from tests.unit.endpoints.imap.lab import HELLO, Lab
+
+ITEMS = (
+    "(ENVELOPE BODYSTRUCTURE)",
+    "FULL",
+    "(UID FLAGS RFC822.SIZE INTERNALDATE SAVEDATE EMAILID BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE MESSAGE-ID)])",
+    "(PREVIEW MODSEQ BODY.PEEK[HEADER.FIELDS (SUBJECT)]<2.6>)",
+    "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT X-Unheard-Of)])",
+    "(BODY[HEADER.FIELDS (SUBJECT)])",
+)
+
+
+@pytest.fixture(autouse=True)
+def _few_are_many() -> Iterator[None]:
+    with patch("moatmail.endpoints.imap.fetch.LISTING_FROM", 1), patch("moatmail.endpoints.imap.fetch.LISTED_PAGE", 3):
+        yield
+
+
+async def merge(lab: Lab, count: int, *, damaged: bool = False) -> bytes:
+    """Make a segment of the first messages of the tail, with a listing and no words."""
+    (opened,) = lab.door.accounts._opened.values()
+    rows = await lab.store.read(i.ListUnindexed(lab.alice.id, 0, count))
+    segment = new_id(1)
+    kind, sealed = build([(row.number, open_summary(opened, row)) for row in rows], opened.keys.sealing, lab.alice.id, segment)
+    await lab.store.write(i.AddSegment(lab.alice.id, segment, tuple(row.number for row in rows), ((kind, sealed[:-1] if damaged else sealed),)))
+    return segment
+
+
+async def given_mail(lab: Lab) -> None:
+    long = b"Subject: long\r\nTo: " + b"a@x,\r\n " * 1500 + b"b@x\r\n\r\nx\r\n"
+    await lab.deliver(HELLO, *(HELLO.replace(b"hello", b"number %d" % number) for number in range(8)), long, HELLO)
+
+
+@pytest.mark.parametrize("items", ITEMS)
+async def test_from_listings_comes_what_comes_from_summaries(lab: Lab, items: str) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("ENABLE CONDSTORE")
+    before = await client.ok(f"FETCH 1:* {items.replace('BODY[', 'BODY.PEEK[')}")
+    await merge(lab, 4)
+    await merge(lab, 6)  # and one stays in no segment
+    after = await client.ok(f"FETCH 1:* {items.replace('BODY[', 'BODY.PEEK[')}")
+    assert after == before
+    assert len(await client.ok(f"FETCH 2:9 {items}")) == 8
+    assert not lab.events.alerts()
+
+
+async def test_listings_are_what_is_read(lab: Lab) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    await merge(lab, 5)
+    lab.writer.db.connection.execute("UPDATE message SET summary = zeroblob(length(summary)) WHERE number IN (SELECT message FROM placement WHERE uid < 6)")
+    told = await client.ok("FETCH 1:5 (ENVELOPE)")
+    assert [b'"number 2"' in line for line in told] == [False, False, False, True, False]
+
+
+async def test_a_damaged_listing_is_told_of_and_costs_no_message(lab: Lab) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    before = await client.ok("FETCH 1:* (ENVELOPE)")
+    await merge(lab, 5, damaged=True)
+    assert await client.ok("FETCH 1:* (ENVELOPE)") == before
+    assert [event.name for event in lab.events.alerts()] == ["seal.broken"]
+
+
+async def test_an_expunged_message_is_not_told_from_a_listing_that_still_has_it(lab: Lab) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    await merge(lab, 5)
+    other = await lab.client(select="INBOX")
+    await other.ok("STORE 2 +FLAGS (\\Deleted)")
+    await other.ok("EXPUNGE")
+    told = await client.command("FETCH 1:5 (ENVELOPE)")
+    assert [line.split()[0] for line in told if b"ENVELOPE" in line] == [b"1", b"3", b"4", b"5"]
+    assert client.tagged.startswith(b"NO [EXPUNGEISSUED]")
+
+
+async def test_erasing_a_message_takes_the_listing_that_holds_it(lab: Lab) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    await merge(lab, 5)
+    await client.ok("STORE 2 +FLAGS (\\Deleted)")
+    await client.ok("EXPUNGE")
+    await lab.store.write(o.EraseDue(lab.door.clock.now() + 40 * 86400))
+    assert await lab.store.read(i.ListSegments(lab.alice.id)) == ()
+    assert lab.writer.db.connection.execute("SELECT count(*) FROM index_part").fetchone() == (0,)
+    assert len(await client.ok("FETCH 1:* (ENVELOPE)")) == 10
+
+
+async def test_messages_that_lie_in_many_segments_are_read_one_by_one(lab: Lab) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    before = await client.ok("FETCH 1:* (ENVELOPE)")
+    for _ in range(9):
+        await merge(lab, 1)
+    with patch("moatmail.mailbox.listings.LISTING_SEGMENTS", 1):
+        assert await client.ok("FETCH 1:* (ENVELOPE)") == before
