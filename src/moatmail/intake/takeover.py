@@ -96,8 +96,9 @@ async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incom
     fields = judged.fields + trace.received(transaction.session, transaction.envelope, by=ports.hostname, token=incoming.id.hex(), now=transaction.now)
     # RFC 6858 §2: readers without UTF8=ACCEPT see a surrogate header; what is stored is what came.
     internationalized = fields + incoming.new_header if transaction.envelope.smtputf8 else b""
+    words = await incoming.words(fields)
     content, key = await incoming.seal(fields)
-    prepared = messages.Prepared(content, key, incoming.structure, len(fields) + incoming.moved, transaction.now, internationalized)
+    prepared = messages.Prepared(content, key, incoming.structure, len(fields) + incoming.moved, transaction.now, internationalized, words)
     plan = placement.plan(transaction.envelope, judged.verdict, resolutions, content.size)
     read = await reports.receive(ports, judged, resolutions, lambda: open_content(content, key, ports.files))
     for copy in read.copies:

@@ -7,15 +7,18 @@ Must never know who sends, who receives, or what is decided.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from moatmail.core.errors import SealBrokenError
-from moatmail.core.limits.mailbox import INLINE_MAX, MEMORY_MAX
+from moatmail.core.limits.mailbox import INLINE_MAX, MEMORY_MAX, SEARCH_ON_LOOP
 from moatmail.core.limits.message import HEADER_MAX
 from moatmail.crypto.content_seal import ContentOpener, ContentSealer, seal_content
 from moatmail.mailauth.signed import SignedMessage
+from moatmail.mailbox.index.words import ContentWords, body_words, header_words
 from moatmail.message.header import Header
 from moatmail.message.structure import Structure, StructureParser
+from moatmail.message.summary import places_of
 from moatmail.store.content import ContentFiles, ContentWriter
 from moatmail.store.operations import NewContent
 
@@ -144,6 +147,23 @@ class Incoming:
     def moved(self) -> int:
         """Give by how many octets `put_header` moved the body."""
         return 0 if self._new_header is None else len(self._new_header) - self._body_start
+
+    async def words(self, trace: bytes) -> ContentWords | None:
+        """Give the words of what `seal(trace)` will keep, for the search index; None of spilled content, which is not read twice while somebody waits."""
+        if self._sealer is not None:
+            return None
+        if self.size > SEARCH_ON_LOOP:
+            return await asyncio.to_thread(self._words, trace)
+        return self._words(trace)
+
+    def _words(self, trace: bytes) -> ContentWords:
+        body = memoryview(b"".join(self._parts))[self._body_start :]
+
+        def read(start: int, length: int) -> tuple[bytes]:
+            first = start - self._body_start
+            return (bytes(body[first : first + length]),)
+
+        return ContentWords(header_words(trace + self.new_header), body_words(places_of(self.structure), read))
 
     async def seal(self, trace: bytes) -> tuple[NewContent, bytes]:
         """Seal the content with `trace` fields on top; give the row (the file, if one, is durable) and the content key."""

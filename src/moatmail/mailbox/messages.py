@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from moatmail.core.address import Address
 from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cover_with_mailbox_key
 from moatmail.crypto.seal import Purpose, SealKey, new_id
+from moatmail.mailbox.index import words
 from moatmail.mailbox.prefix import Prefix, for_reader, structure_behind
 from moatmail.message import summary, trace
 from moatmail.message.structure import Structure
@@ -25,6 +26,7 @@ class Prepared:
     """Sealed content, ready to be placed: its row, key, structure, and how many octets were put in front of what was scanned.
 
     `header` is the stored header block of an internationalized message, whose readers get a surrogate (RFC 6858); empty otherwise.
+    `words` are None where they are to be made later, when the owner's session looks at the message.
     """
 
     content: NewContent
@@ -33,6 +35,7 @@ class Prepared:
     shift: int
     received_at: float
     header: bytes = b""
+    words: words.ContentWords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +82,11 @@ def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys,
         summary=sealing.seal(Purpose.SUMMARY, account, message_id, summary.encode(made)),
         size=shift - prepared.shift + prepared.content.size,
         received_at=prepared.received_at,
+        words=words.seal(sealing, account, message_id, _words(made, prefix, prepared.words)) if prepared.words is not None else b"",
     )
+
+
+def _words(made: summary.Summary, prefix: Prefix, shared: words.ContentWords) -> words.Words:
+    """Give the words of a message as its owner sees it: what stands in front of the content is in the header too, or is all of it."""
+    header = words.header_words(prefix.octets) if prefix.octets else b""
+    return words.join(words.summary_words(made), header if prefix.replaces else header + shared.header, shared.body)

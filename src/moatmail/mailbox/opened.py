@@ -20,6 +20,8 @@ from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.transaction import Identity
 from moatmail.crypto.cover import AccountKeys
 from moatmail.crypto.keyring import Keyring
+from moatmail.mailbox.index.cache import AccountIndex, PartCache
+from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
 from moatmail.mailbox.view import Views
@@ -48,6 +50,7 @@ class Opened:
     files: ContentFiles
     views: Views
     recents: Recents
+    index: AccountIndex
     names: dict[bytes, str] = field(default_factory=dict, repr=False)
     """Mailbox names opened so far, by their sealed form."""
     sessions: int = 0
@@ -56,6 +59,8 @@ class Opened:
     wakers: set[Callable[[], None]] = field(default_factory=set, repr=False)
     """Called when `ended` becomes true; must not block."""
     rewrapped_at: float = 0.0
+    tended: bool = False
+    """A round of work in the background is going on."""
 
     async def row(self) -> AccountRow:
         """Give the account's row as it is now; raises NotFoundError when it is gone."""
@@ -83,6 +88,8 @@ class OpenAccounts:
         self._opened: dict[int, Opened] = {}
         self._opening: dict[int, asyncio.Lock] = {}
         self._recents = Recents()
+        self._parts = PartCache()
+        self._tending = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -108,7 +115,8 @@ class OpenAccounts:
         given = await self._store.write(OpenAccount(identity.account, reason, self._clock.now()))
         keys = AccountKeys(row.public, given.private, given.mailbox_key)
         views = Views(self._store, identity.account, self._clock)
-        return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents)
+        index = AccountIndex(self._store, identity.account, keys, self._parts, self._events)
+        return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents, index)
 
     def close(self, opened: Opened) -> None:
         """End one session's use; with the last one keys, names and views are dropped."""
@@ -117,6 +125,7 @@ class OpenAccounts:
         if opened.sessions <= 0 and self._opened.get(opened.id) in (opened, None):
             self._opened.pop(opened.id, None)
             self._opening.pop(opened.id, None)
+            self._parts.drop(opened.id)
 
     def end(self, account: int) -> None:
         """End the sessions of an account whose rights changed; its keys go with the last of them."""
@@ -144,15 +153,36 @@ class OpenAccounts:
             await asyncio.sleep(_SWEEP_SECONDS)
             for opened in tuple(self._opened.values()):
                 opened.views.sweep()
+                opened.index.sweep(opened.views.has)
                 if self._clock.monotonic() - opened.rewrapped_at >= REWRAP_EVERY:
                     self.rewrap(opened)
 
     def rewrap(self, opened: Opened) -> None:
-        """Begin to re-wrap an account's covers in the background."""
+        """Begin to re-wrap an account's covers, and to index its messages, in the background; one round at a time for each account."""
         opened.rewrapped_at = self._clock.monotonic()
-        task = asyncio.get_running_loop().create_task(self._rewrap(opened))
+        if opened.tended:
+            return
+        opened.tended = True
+        task = asyncio.get_running_loop().create_task(self._tend_one(opened))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _tend_one(self, opened: Opened) -> None:
+        try:
+            await self._rewrap(opened)
+            # One account after another: what nobody waits for shall not take the readers' time all at once.
+            async with self._tending:
+                await self._index(opened)
+        finally:
+            opened.tended = False
+
+    async def _index(self, opened: Opened) -> None:
+        try:
+            await Tender(opened, lambda: opened.sessions > 0 and not opened.ended).run(self._clock.now())
+        except TemporaryError:
+            return  # the next round goes on
+        except MoatmailError as error:
+            self._events.emit(Event.of("index.failed", f"messages of account {opened.id} were not indexed: {error.public}; searches open them instead"))
 
     async def _rewrap(self, opened: Opened) -> None:
         try:

@@ -8,25 +8,36 @@ Must never know a protocol; what does not open raises SealBrokenError and is nev
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from moatmail.core.errors import NotFoundError, SealBrokenError
 from moatmail.crypto.content_seal import ContentOpener
-from moatmail.crypto.cover import MessageKeys, open_cover
+from moatmail.crypto.cover import AccountKeys, MessageKeys, open_cover
 from moatmail.crypto.seal import Purpose, SealKey, open_sealed
-from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.prefix import Prefix
 from moatmail.message.summary import Summary, decode
+from moatmail.store.content import ContentFiles
 from moatmail.store.index_items import UnindexedRow
+from moatmail.store.interface import Store
 from moatmail.store.queries import GetContent, GetMessages, MessageRow
 
 
-async def fetch_rows(opened: Opened, mailbox: int, uids: Sequence[int], *, prefix: bool = False, summary: bool = False) -> dict[int, MessageRow]:
+class Owner(Protocol):
+    """An open account, as far as reading its messages needs it."""
+
+    id: int
+    keys: AccountKeys
+    store: Store
+    files: ContentFiles
+
+
+async def fetch_rows(opened: Owner, mailbox: int, uids: Sequence[int], *, prefix: bool = False, summary: bool = False) -> dict[int, MessageRow]:
     """Give the rows of at most 500 messages by UID; those that are gone are not there."""
     rows = await opened.store.read(GetMessages(opened.id, mailbox, tuple(uids), prefix, summary))
     return {row.uid: row for row in rows}
 
 
-def open_summary(opened: Opened, row: MessageRow | UnindexedRow) -> Summary:
+def open_summary(opened: Owner, row: MessageRow | UnindexedRow) -> Summary:
     """Give the summary of a row read with it, and nothing else of the message; raises SealBrokenError."""
     keys = open_cover(opened.keys, opened.id, row.id, row.cover)
     octets = open_sealed(keys.message_key, Purpose.SUMMARY, opened.id, row.id, row.summary)
@@ -45,7 +56,7 @@ class OpenMessage:
 
     __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_skipped", "_summary", "row", "size")
 
-    def __init__(self, opened: Opened, row: MessageRow) -> None:
+    def __init__(self, opened: Owner, row: MessageRow) -> None:
         """Open the cover; raises SealBrokenError."""
         self.row = row
         self.size = row.size
@@ -64,7 +75,7 @@ class OpenMessage:
             self._summary = _decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row)
         return self._summary
 
-    async def open(self, opened: Opened) -> OpenMessage:
+    async def open(self, opened: Owner) -> OpenMessage:
         """Make the content readable (of a row read with its prefix); raises SealBrokenError, NotFoundError."""
         if self._opener is None:
             found = await opened.store.read(GetContent(self.row.content))

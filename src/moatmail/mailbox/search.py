@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search in one mailbox: numbers first, then sizes and dates, then summaries, headers, texts, and only of those still open.
+"""Search in one mailbox: numbers first, then the index, sizes and dates, then summaries, headers, texts, and only of those still open.
 
 Obeys RFC 3501 §6.4.4.
 Must never know the protocol that asks, nor hold the loop: it works in slices.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, Protocol
 
@@ -17,7 +17,7 @@ from moatmail.core.errors import NotFoundError, SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.criteria import Criterion
-from moatmail.mailbox.search_columns import Columns, Snapshot
+from moatmail.mailbox.search_columns import Columns, Settled, Snapshot
 from moatmail.mailbox.search_message import Candidate, Content, Level, Test, asks_sizes, build_test
 from moatmail.message.summary import Summary
 from moatmail.store.queries import MessageRow
@@ -55,6 +55,12 @@ class Reader(Protocol):
 
     async def content(self, row: MessageRow) -> Content:
         """Open a content; raises SealBrokenError, NotFoundError."""
+        ...
+
+    async def settle(
+        self, criterion: Criterion, uids: Sequence[int], places: Sequence[int], pause: Callable[[], Awaitable[None]]
+    ) -> Mapping[Criterion, Settled]:
+        """Give what an index tells of the text criteria in `criterion` about messages at `places` (rising) of `uids`; empty where there is none."""
         ...
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:
@@ -97,6 +103,11 @@ async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slice
     settled = columns.settle(criterion)
     found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
     await slices.pause()
+    if rest and (known := await reader.settle(criterion, snapshot.uids, rest, slices.pause)):
+        columns.know(known)
+        settled = columns.settle(criterion)
+        await slices.pause()
+        found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
     if rest:
         slices.goal = len(rest)
         opening = _Opening(build_test(criterion, columns), snapshot, reader, slices)

@@ -21,7 +21,8 @@ from typing import Any, Final, cast
 
 from moatmail.mailbox.criteria import And, Criterion, Flag, Keyword, ModSeq, Not, Or, Uids
 
-_ORDER: Final = "little"
+ORDER: Final = "little"
+"""The octet of the first message is the lowest of a column."""
 # For each bit a table from the octet of flags to 0 or 1.
 _TABLES: Final = {1 << place: bytes(value >> place & 1 for value in range(256)) for place in range(8)}
 
@@ -52,14 +53,27 @@ class Settled:
     false: int
 
 
+_OPEN: Final = Settled(0, 0)
+
+
 class Columns:
     """The columns of one search over one snapshot; each criterion's column is made once."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self._count = len(snapshot.uids)
-        self._mask = int.from_bytes(b"\1" * self._count, _ORDER)
+        self._mask = int.from_bytes(b"\1" * self._count, ORDER)
         self._made: dict[Criterion, bytes] = {}
+        self._known: dict[Criterion, Settled] = {}
+
+    def know(self, settled: Mapping[Criterion, Settled]) -> None:
+        """Take what something else settled of criteria that numbers do not decide."""
+        self._known.update(settled)
+
+    def known(self, criterion: Criterion) -> tuple[bytes, bytes] | None:
+        """Give the columns of those that match for certain and that surely do not, as far as they were settled elsewhere."""
+        known = self._known.get(criterion)
+        return None if known is None else (known.true.to_bytes(self._count, ORDER), known.false.to_bytes(self._count, ORDER))
 
     def column(self, criterion: Criterion) -> bytes | None:
         """Give the column of a criterion that numbers decide, None for others."""
@@ -81,13 +95,13 @@ class Columns:
             return Settled(inner.false, inner.true)
         column = self.column(criterion)
         if column is None:
-            return Settled(0, 0)
-        true = int.from_bytes(column, _ORDER)
+            return self._known.get(criterion, _OPEN)
+        true = int.from_bytes(column, ORDER)
         return Settled(true, self._mask ^ true)
 
     def places(self, column: int) -> list[int]:
         """Give the places (from 0) of a column's ones, rising."""
-        return list(compress(range(self._count), column.to_bytes(self._count, _ORDER)))
+        return list(compress(range(self._count), column.to_bytes(self._count, ORDER)))
 
     def open_places(self, settled: Settled) -> list[int]:
         """Give the places of those that are open, rising."""

@@ -182,8 +182,21 @@ def build_test(criterion: Criterion, columns: Columns) -> Test:
     column = columns.column(criterion)
     if column is not None:
         return lambda candidate: column[candidate.place] == 1
-    builder = _BUILDERS[type(criterion)]
-    return builder(criterion, columns)
+    test = _BUILDERS[type(criterion)](criterion, columns)
+    known = columns.known(criterion)
+    return test if known is None else _knowing(known, test)
+
+
+def _knowing(known: tuple[bytes, bytes], test: Test) -> Test:
+    """Answer from what is known without opening, where it is."""
+    true, false = known
+
+    def answer(candidate: Candidate) -> bool | None:
+        if true[candidate.place]:
+            return True
+        return False if false[candidate.place] else test(candidate)
+
+    return answer
 
 
 def asks_sizes(criterion: Criterion) -> bool:

@@ -7,13 +7,16 @@ Must never know what is looked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from moatmail.core.events import Event
 from moatmail.core.limits import mailbox as limits
 from moatmail.core.ports.event_sink import EventSink
+from moatmail.mailbox.criteria import Criterion
+from moatmail.mailbox.index.evaluate import Evaluation, leaves
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
+from moatmail.mailbox.search_columns import Settled
 from moatmail.message.summary import Summary
 from moatmail.store.queries import MessageRow, MessageSizes
 
@@ -51,6 +54,14 @@ class MailboxReader:
         if message is None or message.row is not row:
             message = self._message = OpenMessage(self._opened, row)
         return await message.open(self._opened)
+
+    async def settle(
+        self, criterion: Criterion, uids: Sequence[int], places: Sequence[int], pause: Callable[[], Awaitable[None]]
+    ) -> Mapping[Criterion, Settled]:
+        """Ask the account's index, where enough messages are open."""
+        if len(places) < limits.INDEX_WORTH:
+            return {}
+        return await Evaluation(self._opened.index, self._mailbox, uids, pause).settle(leaves(criterion), places)
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:
         """Hear of a message that cannot be read: somebody should look."""

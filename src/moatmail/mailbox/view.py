@@ -198,5 +198,9 @@ class Views:
         for mailbox in [mailbox for mailbox, view in self._views.items() if view.used < limit]:
             del self._views[mailbox]
 
+    def has(self, mailbox: int) -> bool:
+        """Tell whether a view is here."""
+        return mailbox in self._views
+
     def __len__(self) -> int:
         return len(self._views)

@@ -84,7 +84,7 @@ def build(structure: Structure, *, shift: int = 0, preview_source: bytes | None 
         envelope=render_envelope(fields),
         body=body,
         bodystructure=bodystructure,
-        root=_root_place(structure.root, shift),
+        root=places_of(structure, shift),
         subject=subject,
         from_text=decode_words(fields.get(b"from", b"")),
         to_text=decode_words(fields.get(b"to", b"")),
@@ -135,8 +135,9 @@ def part(summary: Summary, path: Sequence[int]) -> PartPlace | None:
     return places.find(summary.root, path)
 
 
-def _root_place(root: Part, shift: int) -> PartPlace:
-    place = _place(root, shift)
+def places_of(structure: Structure, shift: int = 0) -> PartPlace:
+    """Give the places of all parts of a message whose content is preceded by `shift` octets."""
+    place = _place(structure.root, shift)
     # What was put in front of the content belongs to the header that clients see.
     return msgspec.structs.replace(place, header_start=0)
 

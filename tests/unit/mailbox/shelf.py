@@ -27,7 +27,7 @@ from moatmail.mailbox.criteria import (
     Uids,
     fold,
 )
-from moatmail.mailbox.search_columns import Snapshot
+from moatmail.mailbox.search_columns import Settled, Snapshot
 from moatmail.message.addresses import mailboxes
 from moatmail.message.dates import parse_date
 from moatmail.message.encoded_word import decode_words
@@ -125,6 +125,9 @@ class Shelf:
         if one.broken == "content":
             raise SealBrokenError("flipped")
         return one
+
+    async def settle(self, criterion: Criterion, uids: Sequence[int], places: Sequence[int], pause: object) -> dict[Criterion, Settled]:
+        return {}
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:
         assert isinstance(error, SealBrokenError)

@@ -14,6 +14,7 @@ from moatmail.crypto.seal import new_id
 from moatmail.mailbox import messages
 from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Text
 from moatmail.mailbox.incoming import Incoming
+from moatmail.mailbox.index.cache import AccountIndex, PartCache
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.search import Slices, search
@@ -69,7 +70,8 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
         mailboxes = (await house.store.read(ListMailboxes(account))).mailboxes
         inbox = next(one.id for one in mailboxes if one.special_use == "inbox")
         identity = Identity(account, parse_mailbox(b"ann@example.test", utf8=False))
-        opened = Opened(account, identity, keys, house.store, house.ports.files, Views(house.store, account, house.clock), Recents())
+        index = AccountIndex(house.store, account, keys, PartCache(), house.ear)
+        opened = Opened(account, identity, keys, house.store, house.ports.files, Views(house.store, account, house.clock), Recents(), index)
         yield Box(house, opened, inbox)
 
 

@@ -108,14 +108,38 @@ WORDS_OCTETS: Final = 1024 * 1024
 WORDS_MAX: Final = 100_000
 """Distinct words of one message that are gathered: about as many as those octets hold."""
 
-WORDS_SORTED: Final = 5_000
-"""Words that are sorted at once (two milliseconds)."""
-
 SEGMENT_MESSAGES: Final = 1_000
 """Messages whose words are merged into one segment of the search index."""
 
 SEGMENT_OCTETS: Final = 8 * 1024 * 1024
 """Octets of words after which a segment takes no further message: one look through a vocabulary is two milliseconds at most."""
+
+INDEX_CACHE: Final = 48 * 1024 * 1024
+"""Octets of open parts of segments that a process keeps, of all accounts together."""
+
+INDEX_CACHED_PART: Final = 1024 * 1024
+"""Octets of a part that is kept open; bodies have larger ones, and are looked into less often."""
+
+INDEX_WORTH: Final = 16
+"""Messages of one segment from which on its body's part is opened: it costs as much as looking into so many messages."""
+
+INDEX_MERGE: Final = 256
+"""Messages in no segment from which on a round merges them: fewer are looked at one by one (some milliseconds)."""
+
+INDEX_BATCH: Final = 64
+"""Messages whose missing words are made between two writings."""
+
+INDEX_TAIL: Final = 4_000
+"""Messages in no segment whose words are looked at in one search; more wait to be merged only while a mailbox of before is indexed."""
+
+INDEX_WORDS: Final = 2_000
+"""Words found in a vocabulary between two turns of others (two milliseconds)."""
+
+INDEX_SLICE: Final = 5_000
+"""Places of a mailbox that are learnt between two turns of others."""
+
+INDEX_TAIL_SLICE: Final = 64
+"""Messages of the tail between two looks at the clock."""
 
 NEEDLES: Final = 8
 """Pieces of one sought text that are looked for in the search index; whatever has them all is opened and looked at."""

@@ -112,8 +112,9 @@ async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
         incoming.finish()
     except HeaderTooLargeError:
         raise _HEADER_TOO_LARGE from None
+    words = await incoming.words(b"")
     content, key = await incoming.seal(b"")
-    prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at)
+    prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at, words=words)
     return Sealed(content, messages.append(prepared, account.id, account.keys, appending.mailbox, appending.flags, appending.keywords))
 
 

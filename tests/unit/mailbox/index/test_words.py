@@ -22,7 +22,7 @@ MESSAGE = Mail(
 
 
 def split(text: bytes) -> list[str]:
-    return text.decode().split()
+    return sorted(text.decode().split())
 
 
 def test_each_class_has_the_words_that_a_search_there_compares_with() -> None:

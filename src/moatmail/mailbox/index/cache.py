@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search index of an account as this process has it: what is asked of the store, opened, and kept for a while.
+
+Obeys docs/security.md: segments open with the mailbox key, the words of single messages with the message's own.
+Must never know what anybody looks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from moatmail.core.errors import SealBrokenError
+from moatmail.core.events import Event
+from moatmail.core.limits import mailbox as limits
+from moatmail.core.ports.event_sink import EventSink
+from moatmail.crypto.cover import AccountKeys, open_cover
+from moatmail.crypto.seal import SealKey
+from moatmail.mailbox.index.segment import Part, open_part
+from moatmail.mailbox.index.words import FieldClass, Words, open_words
+from moatmail.store.index_items import GetSegmentPart, ListNumbers, ListSegments, ListUnindexed, UnindexedRow
+from moatmail.store.interface import Store
+
+Pause = Callable[[], Awaitable[None]]
+Tail = Mapping[int, Words]
+"""Message number -> the words of a message that is in no segment."""
+_ON_LOOP: Final = 64 * 1024
+
+
+class PartCache:
+    """Open parts of all accounts in this process, the longest unused dropped first; `drop` forgets an account's."""
+
+    def __init__(self, octets: int = limits.INDEX_CACHE) -> None:
+        self._room = octets
+        self._octets = 0
+        self._parts: OrderedDict[tuple[int, bytes, FieldClass], Part] = OrderedDict()
+
+    def get(self, key: tuple[int, bytes, FieldClass]) -> Part | None:
+        """Give a part that is here."""
+        part = self._parts.get(key)
+        if part is not None:
+            self._parts.move_to_end(key)
+        return part
+
+    def put(self, key: tuple[int, bytes, FieldClass], part: Part) -> None:
+        """Keep a part, unless it is so large that others would have to go."""
+        if part.octets > limits.INDEX_CACHED_PART or key in self._parts:
+            return
+        self._parts[key] = part
+        self._octets += part.octets
+        while self._octets > self._room:
+            _key, gone = self._parts.popitem(last=False)
+            self._octets -= gone.octets
+
+    def drop(self, account: int) -> None:
+        """Forget an account's parts."""
+        for key in [key for key in self._parts if key[0] == account]:
+            self._octets -= self._parts.pop(key).octets
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment: its id, and its message numbers, rising."""
+
+    id: bytes
+    numbers: array[int]
+
+
+class AccountIndex:
+    """What one open account's searches ask."""
+
+    def __init__(self, store: Store, account: int, keys: AccountKeys, parts: PartCache, events: EventSink) -> None:
+        self._store = store
+        self._account = account
+        self._keys = keys
+        self._parts = parts
+        self._events = events
+        self._numbers: dict[int, dict[int, int]] = {}
+        self._broken: set[tuple[bytes, FieldClass]] = set()
+
+    # ---- which message lies under which UID ----
+
+    async def numbers(self, mailbox: int, last: int, pause: Pause) -> Mapping[int, int]:
+        """Give UID -> message number of a mailbox, up to the UID `last` at least; a UID's message never changes, so what is known is known."""
+        known = self._numbers.setdefault(mailbox, {})
+        highest = next(reversed(known), 0)
+        while highest < last:
+            page = await self._store.read(ListNumbers(self._account, mailbox, highest))
+            uids, numbers = array("I", page.uids), array("Q", page.numbers)
+            if not uids:
+                break
+            known.update(zip(uids, numbers, strict=True))
+            highest = uids[-1]
+            await pause()
+        return known
+
+    def sweep(self, in_use: Callable[[int], bool]) -> None:
+        """Drop what is known of mailboxes that nobody looks at any more."""
+        for mailbox in [mailbox for mailbox in self._numbers if not in_use(mailbox)]:
+            del self._numbers[mailbox]
+
+    # ---- segments ----
+
+    async def segments(self, pause: Pause) -> list[Segment]:
+        """Give the segments there are now; one that does not open is left out, and its messages are looked at one by one."""
+        found: list[Segment] = []
+        for segment in await self._store.read(ListSegments(self._account)):
+            part = await self.part(segment, FieldClass.FROM)
+            if part is not None:
+                found.append(Segment(segment, part.numbers))
+            await pause()
+        return found
+
+    async def part(self, segment: bytes, kind: FieldClass) -> Part | None:
+        """Give a part of a segment; None where it is gone, or does not open (the administrator is told once)."""
+        key = (self._account, segment, kind)
+        part = self._parts.get(key)
+        if part is None and (segment, kind) not in self._broken:
+            part = await self._load(segment, kind)
+            if part is not None:
+                self._parts.put(key, part)
+        return part
+
+    async def _load(self, segment: bytes, kind: FieldClass) -> Part | None:
+        sealed = await self._store.read(GetSegmentPart(self._account, segment, int(kind)))
+        if sealed is None:
+            return None
+        arguments = (self._keys.sealing, self._account, segment, kind, sealed)
+        try:
+            return open_part(*arguments) if len(sealed) <= _ON_LOOP else await asyncio.to_thread(open_part, *arguments)
+        except SealBrokenError as error:
+            self._broken.add((segment, kind))
+            self._events.emit(Event.of("seal.broken", f"a part of the search index of account {self._account} does not open: {error}", alert=True))
+            return None
+
+    # ---- messages that are in no segment yet ----
+
+    async def tail(self, wanted: Callable[[int], bool], pause: Pause) -> Tail:
+        """Give the words of messages in no segment, of those whose number is wanted; messages without words are not among them."""
+        found: dict[int, Words] = {}
+        after = seen = 0
+        while seen < limits.INDEX_TAIL and (rows := await self._store.read(ListUnindexed(self._account, after))):
+            for row in rows:
+                words = self._open(row) if row.words and wanted(row.number) else None
+                if words is not None:
+                    found[row.number] = words
+                    await pause()
+            after = rows[-1].number
+            seen += len(rows)
+        return found
+
+    def _open(self, row: UnindexedRow) -> Words | None:
+        try:
+            sealing = SealKey(open_cover(self._keys, self._account, row.id, row.cover).message_key)
+            return open_words(sealing, self._account, row.id, row.words)
+        except SealBrokenError:
+            return None  # who reads the message tells of it

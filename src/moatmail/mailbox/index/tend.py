@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search index kept in order while an account is open: words of messages that have none, and messages of the tail merged into segments.
+
+Obeys docs/security.md: only a process that has the account open can read what it indexes.
+Must never know why an account is open, nor hold the loop: what takes time runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from moatmail.core.errors import ConflictError, NotFoundError, SealBrokenError
+from moatmail.core.limits import mailbox as limits
+from moatmail.crypto.cover import open_cover
+from moatmail.crypto.seal import SealKey, new_id
+from moatmail.mailbox.index.listing import ListingBuilder
+from moatmail.mailbox.index.segment import SegmentBuilder
+from moatmail.mailbox.index.words import Words, body_words, header_words, join, open_words, seal, summary_words
+from moatmail.mailbox.reading import OpenMessage, Owner, open_summary
+from moatmail.message.summary import Summary
+from moatmail.store.index_items import AddSegment, AddWords, CountUnindexed, ListUnindexed, UnindexedRow
+from moatmail.store.queries import MessageRow
+
+_UNREADABLE: Final = (SealBrokenError, NotFoundError, OSError)
+
+
+class Tender:
+    """Indexes one account: `run` is one round, ended early when the account is closed."""
+
+    def __init__(self, owner: Owner, still_open: Callable[[], bool]) -> None:
+        self._owner = owner
+        self._store = owner.store
+        self._account = owner.id
+        self._keys = owner.keys
+        self._still_open = still_open
+
+    async def run(self, now: float) -> None:
+        """Make missing words, then merge; raises what the store raises."""
+        count = await self._store.read(CountUnindexed(self._account))
+        if count.without_words:
+            await self._make_words()
+        if count.messages >= limits.INDEX_MERGE:
+            await self._merge(now)
+
+    # ---- words ----
+
+    async def _make_words(self) -> None:
+        after = 0
+        while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after, limits.INDEX_BATCH))):
+            made: list[tuple[int, bytes]] = []
+            for row in rows:
+                sealed = b"" if row.words else await self._words_of(row)
+                if sealed:
+                    made.append((row.number, sealed))
+                if not self._still_open():
+                    break
+            if made:
+                await self._store.write(AddWords(self._account, tuple(made)))
+            after = rows[-1].number
+
+    async def _words_of(self, row: UnindexedRow) -> bytes:
+        """Give the sealed words of a message; empty where it does not open: whoever reads it tells of that."""
+        try:
+            return await asyncio.to_thread(self._make, row, await open_unindexed(self._owner, row))
+        except _UNREADABLE:
+            return b""
+
+    def _make(self, row: UnindexedRow, message: OpenMessage) -> bytes:
+        return seal(self._sealing(row), self._account, row.id, words_of(message))
+
+    def _sealing(self, row: UnindexedRow) -> SealKey:
+        return SealKey(open_cover(self._keys, self._account, row.id, row.cover).message_key)
+
+    # ---- segments ----
+
+    async def _merge(self, now: float) -> None:
+        after = 0
+        while self._still_open():
+            merging = _Merging()
+            after = await self._fill(merging, after)
+            numbers = tuple(merging.words.numbers)
+            if len(numbers) < limits.INDEX_MERGE:
+                return
+            segment = new_id(int(now * 1000))
+            parts = await asyncio.to_thread(merging.seal, self._keys.sealing, self._account, segment)
+            try:
+                await self._store.write(AddSegment(self._account, segment, numbers, parts))
+            except ConflictError:
+                return  # another process merges this account too, or messages went: the next round sees what is left
+
+    async def _fill(self, merging: _Merging, after: int) -> int:
+        """Add messages of the tail behind a number until the segment is full; gives the last number looked at."""
+        while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after))):
+            after = await asyncio.to_thread(self._add, merging, rows)
+            if merging.words.full:
+                break
+        return after
+
+    def _add(self, merging: _Merging, rows: Sequence[UnindexedRow]) -> int:
+        for row in rows:
+            # One without words, or that does not open, stays in the tail: it is looked at by itself, and whoever reads it tells of it.
+            with contextlib.suppress(SealBrokenError):
+                if row.words:
+                    merging.add(row, open_words(self._sealing(row), self._account, row.id, row.words), open_summary(self._owner, row))
+            if merging.words.full:
+                return row.number
+        return rows[-1].number
+
+
+class _Merging:
+    """A segment in the making: its words, and what lists of its messages show."""
+
+    def __init__(self) -> None:
+        self.words = SegmentBuilder()
+        self._listing = ListingBuilder()
+
+    def add(self, row: UnindexedRow, words: Words, summary: Summary) -> None:
+        self.words.add(row.number, words)
+        self._listing.add(row.number, summary)
+
+    def seal(self, sealing: SealKey, account: int, segment: bytes) -> tuple[tuple[int, bytes], ...]:
+        return (*self.words.seal(sealing, account, segment), self._listing.seal(sealing, account, segment))
+
+
+async def open_unindexed(owner: Owner, row: UnindexedRow) -> OpenMessage:
+    """Open a message of the tail; raises SealBrokenError, NotFoundError."""
+    known = MessageRow(0, row.id, row.content, row.cover, row.prefix, row.summary, 0, 0.0, 0.0)
+    return await OpenMessage(owner, known).open(owner)
+
+
+def words_of(message: OpenMessage) -> Words:
+    """Give the words of an open message; raises SealBrokenError."""
+    summary = message.summary
+    return join(summary_words(summary), header_words(message.header()), body_words(summary.root, message.read))
