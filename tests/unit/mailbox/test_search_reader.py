@@ -8,71 +8,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from moatmail.core.address import parse_mailbox
-from moatmail.core.transaction import Identity
 from moatmail.crypto.seal import new_id
-from moatmail.mailbox import messages
 from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Text
-from moatmail.mailbox.incoming import Incoming
-from moatmail.mailbox.index.cache import AccountIndex, PartCache
-from moatmail.mailbox.opened import Opened
-from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.search import Slices, search
 from moatmail.mailbox.search_columns import Snapshot, flag_octets
 from moatmail.mailbox.search_reader import MailboxReader
-from moatmail.mailbox.view import Views
 from moatmail.store.interface import R, Store
-from moatmail.store.operations import Accept, Append, Expunge, Operation, StoreFlags
-from moatmail.store.queries import GetContent, GetMessages, ListMailboxes, Query
-from tests.house.indoors import NOW, Indoors, indoors
-
-
-class Box:
-    """Ann's inbox in a real store."""
-
-    def __init__(self, house: Indoors, opened: Opened, mailbox: int) -> None:
-        self.house = house
-        self.opened = opened
-        self.mailbox = mailbox
-
-    async def _prepare(self, octets: bytes, trace: bytes = b"") -> messages.Prepared:
-        incoming = Incoming(new_id(int(NOW * 1000)), self.opened.files)
-        incoming.feed(octets)
-        incoming.finish()
-        content, key = await incoming.seal(trace)
-        return messages.Prepared(content, key, incoming.structure, len(trace), NOW)
-
-    async def deliver(self, octets: bytes) -> None:
-        """Deliver a message as a stranger's comes: with a trace field and a prefix, sealed to the public half."""
-        prepared = await self._prepare(octets, b"Received: from stranger.example\r\n")
-        copy = messages.Copy(self.opened.id, self.opened.keys.public, self.opened.identity.address)
-        await self.opened.store.write(Accept((prepared.content,), (messages.deliver(prepared, copy, None),)))
-
-    async def put(self, *contents: bytes) -> None:
-        """Append messages, each an operation of its own."""
-        for octets in contents:
-            prepared = await self._prepare(octets)
-            delivery = messages.append(prepared, self.opened.id, self.opened.keys, self.mailbox, 0, ())
-            await self.opened.store.write(Append(new_id(int(NOW * 1000)), (prepared.content,), (delivery,)))
-
-    async def find(self, criterion: Criterion) -> list[int]:
-        view = await self.opened.views.current(self.mailbox)
-        assert view is not None
-        snapshot = Snapshot(view.uids, flag_octets(view.flags), view.modseqs, view.keywords)
-        reader = MailboxReader(self.opened, self.mailbox, self.house.ear)
-        return await search(criterion, snapshot, reader, Slices(self.house.clock))
+from moatmail.store.operations import Expunge, Operation, StoreFlags
+from moatmail.store.queries import GetContent, GetMessages, Query
+from tests.house.indoors import NOW
+from tests.unit.mailbox.box import Box, box_of
 
 
 @pytest.fixture
 async def box(tmp_path: Path) -> AsyncIterator[Box]:
-    async with indoors(tmp_path) as house:
-        account, keys = await house.keys_of("ann@example.test")
-        mailboxes = (await house.store.read(ListMailboxes(account))).mailboxes
-        inbox = next(one.id for one in mailboxes if one.special_use == "inbox")
-        identity = Identity(account, parse_mailbox(b"ann@example.test", utf8=False))
-        index = AccountIndex(house.store, account, keys, PartCache(), house.ear)
-        opened = Opened(account, identity, keys, house.store, house.ports.files, Views(house.store, account, house.clock), Recents(), index)
-        yield Box(house, opened, inbox)
+    async with box_of(tmp_path) as one:
+        yield one
 
 
 class Flipping:
