@@ -47,5 +47,7 @@ KEYWORDS: Final = 64  # in one flag list
 ENABLE_NAMES: Final = 32
 QUOTA_RESOURCES: Final = 16  # in one SETQUOTA
 APPEND_MESSAGES: Final = 32  # in one MULTIAPPEND (RFC 3502); each waits, sealed, in up to 128 KiB of memory
+NOTIFY_GROUPS: Final = 32  # event groups of one NOTIFY; more is NOTIFICATIONOVERFLOW (RFC 5465 §3.1)
+NOTIFY_NAMES: Final = 512  # mailbox names in all of them
 USERNAME: Final = 1024
 BAD_COMMANDS: Final = 20  # in a row; then BYE

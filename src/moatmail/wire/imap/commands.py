@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from moatmail.core.limits import imap as limits
-from moatmail.wire.imap import events, fetch_grammar, list_grammar, qresync, quota_grammar, sort_grammar
+from moatmail.wire.imap import events, fetch_grammar, list_grammar, notify_grammar, qresync, quota_grammar, sort_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, demand_uid, fail
 from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
@@ -291,6 +291,7 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"SETQUOTA": Rule(_AFTER, quota_grammar.set_quota),
     b"APPEND": Rule(_AFTER, _append),
     b"IDLE": Rule(_AFTER, _bare(events.Idle), bare=True),
+    b"NOTIFY": Rule(_AFTER, notify_grammar.notify),
     b"CHECK": Rule(_SELECTED, _bare(events.Check), bare=True),
     b"CLOSE": Rule(_SELECTED, _bare(events.Close), bare=True),
     b"UNSELECT": Rule(_SELECTED, _bare(events.Unselect), bare=True),

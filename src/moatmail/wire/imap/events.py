@@ -13,6 +13,7 @@ from enum import Enum
 from moatmail.wire.imap.fetch import FetchItem
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.moment import ZonedMoment
+from moatmail.wire.imap.notify import EventGroup
 from moatmail.wire.imap.qresync import Known
 from moatmail.wire.imap.search import SearchKey, SearchReturn
 from moatmail.wire.imap.sequence import PartialRange, SequenceSet
@@ -261,6 +262,14 @@ class Idle(Command):
 @dataclass(frozen=True, slots=True)
 class Done(Command):
     """The client ended IDLE with DONE: `finish`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notify(Command):
+    """NOTIFY (RFC 5465 §3.1); no `groups` for NOTIFY NONE; `status`: tell STATUS of all watched mailboxes at once."""
+
+    groups: tuple[EventGroup, ...]
+    status: bool = False
 
 
 # ---- selected (RFC 3501 §6.4) ----

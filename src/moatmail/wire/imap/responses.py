@@ -145,6 +145,12 @@ def renamed(name: str, old: str) -> bytes:
     return mailbox((), name, utf8=True) + b' ("OLDNAME" (%b))' % write_name(old, utf8=True)
 
 
+def changed_name(attributes: Iterable[bytes], name: str, old: str | None = None, *, utf8: bool = False) -> bytes:
+    """Write LIST of a name that was made, deleted, (un)subscribed, or renamed from `old` (RFC 5465 §5.4, §5.5)."""
+    line = mailbox(attributes, name, utf8=utf8)
+    return line if old is None else line + b' ("OLDNAME" (%b))' % write_name(old, utf8=utf8)
+
+
 def delimiter() -> bytes:
     """Write LIST of the root: the answer to a LIST with an empty pattern (RFC 3501 §6.3.8)."""
     return b'LIST (\\Noselect) "%b" ""' % DELIMITER.encode()
