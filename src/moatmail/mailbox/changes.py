@@ -11,9 +11,9 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from moatmail.core.limits.mailbox import CHANGES, HEAL_SECONDS, PAGE, WAKE_SLICE
+from moatmail.core.limits.mailbox import CHANGES, GATHER_SECONDS, HEAL_SECONDS, PAGE, RESYNC_STEP, WAKE_SLICE
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import ListChanges
@@ -83,11 +83,26 @@ async def _ordered(rows: dict[int, PlacementRow], vanished: dict[int, None], upt
     return Changes(ordered, gone, upto, highest + 1), new
 
 
+class Hearer(Protocol):
+    """Who watches a whole account: hears which of its mailboxes changed, and that its names did; no call may block."""
+
+    def hint(self, mailbox: int) -> None:
+        """Take note that something in a mailbox changed."""
+
+    def look(self, delay: float) -> None:
+        """Take note that names changed or hints were lost; look after `delay` seconds."""
+
+    def heal(self) -> None:
+        """Look anew when that was long ago."""
+
+
 class Listeners:
-    """Who waits for changes of which mailbox, in this process; the bus tells it, and a lost hint heals within HEAL_SECONDS."""
+    """Who waits for changes of which mailbox, and who watches which account, in this process; the bus tells it, and a lost hint heals."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[Callable[[], None], None]] = {}
+        self._watched: dict[int, Hearer] = {}
+        self._accounts: dict[int, Hearer] = {}
 
     def add(self, mailbox: int, wake: Callable[[], None]) -> None:
         """Call `wake` at each change of the mailbox; it must not block."""
@@ -101,21 +116,63 @@ class Listeners:
             if not waiting:
                 del self._waiting[mailbox]
 
+    @property
+    def watched(self) -> int:
+        """Give how many mailboxes are watched."""
+        return len(self._watched)
+
+    def watch(self, account: int, hearer: Hearer, mailboxes: Iterable[int]) -> None:
+        """Let the one watcher of an account hear of these mailboxes too."""
+        self._accounts[account] = hearer
+        for mailbox in mailboxes:
+            self._watched[mailbox] = hearer
+
+    def unwatch(self, hearer: Hearer, mailboxes: Iterable[int]) -> None:
+        """Let it hear of these mailboxes no more."""
+        for mailbox in mailboxes:
+            if self._watched.get(mailbox) is hearer:
+                del self._watched[mailbox]
+
+    def forget(self, account: int, hearer: Hearer) -> None:
+        """Let it hear of the account's names no more."""
+        if self._accounts.get(account) is hearer:
+            del self._accounts[account]
+
     def tell(self, mailboxes: Iterable[int]) -> None:
         """Take hints: these mailboxes changed."""
         for mailbox in mailboxes:
-            for wake in tuple(self._waiting.get(mailbox, ())):
-                wake()
+            self._wake(mailbox)
+            hearer = self._watched.get(mailbox)
+            if hearer is not None:
+                hearer.hint(mailbox)
+
+    def tell_names(self, accounts: Iterable[int]) -> None:
+        """Take hints: mailboxes of these accounts were made, deleted, renamed or (un)subscribed."""
+        for account in accounts:
+            hearer = self._accounts.get(account)
+            if hearer is not None:
+                hearer.look(GATHER_SECONDS)
+
+    def _wake(self, mailbox: int) -> None:
+        for wake in tuple(self._waiting.get(mailbox, ())):
+            wake()
 
     def resync(self) -> None:
         """Take note that hints were lost: everybody looks for himself."""
-        self.tell(tuple(self._waiting))
+        for mailbox in tuple(self._waiting):
+            self._wake(mailbox)
+        for place, hearer in enumerate(tuple(self._accounts.values())):
+            hearer.look(GATHER_SECONDS + place * RESYNC_STEP)
 
     async def heal(self) -> None:
         """Wake everybody every HEAL_SECONDS, in slices, for ever: a hint that was lost is made good."""
         while True:
             await asyncio.sleep(HEAL_SECONDS)
             for number, mailbox in enumerate(tuple(self._waiting)):
-                self.tell((mailbox,))
+                self._wake(mailbox)
+                if number % WAKE_SLICE == WAKE_SLICE - 1:
+                    await asyncio.sleep(0.05)
+            for number, hearer in enumerate(tuple(self._accounts.values())):
+                hearer.heal()
                 if number % WAKE_SLICE == WAKE_SLICE - 1:
                     await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from moatmail.core.errors import MoatmailError, NotFoundError, TemporaryError
 from moatmail.core.events import Event
@@ -29,6 +30,9 @@ from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
 from moatmail.store.operations import OpenAccount
 from moatmail.store.queries import AccountRow, LookupAddresses
+
+if TYPE_CHECKING:
+    from moatmail.mailbox.watching import Watching
 
 _SWEEP_SECONDS = 30.0
 
@@ -61,6 +65,8 @@ class Opened:
     rewrapped_at: float = 0.0
     tended: bool = False
     """A round of work in the background is going on."""
+    watching: Watching | None = field(default=None, repr=False)
+    """Its mailboxes as last seen, while a session wants to hear of others than the selected one."""
 
     async def row(self) -> AccountRow:
         """Give the account's row as it is now; raises NotFoundError when it is gone."""

@@ -21,6 +21,10 @@ IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
 PROGRESS_EVERY: Final = 10.0  # seconds between two notices of how far a long command came (RFC 9585 §4: not so often that they are the work)
 BINARY_APPEND: Final = 4 * 1024 * 1024  # octets of a message announced as binary (RFC 3516): it is held whole to be made one without binary parts
 PIECE: Final = 64 * 1024  # octets of it that are scanned and sealed at once
+NOTIFY_WATCHED: Final = 2000  # mailboxes whose messages one session watches; more is NOTIFICATIONOVERFLOW (RFC 5465 §3.1)
+NOTIFY_DUE: Final = 2000  # mailboxes, and as many names, that a session has to be told of: who reads so slowly is told of the overflow instead (§5.8)
+NOTIFY_OWN: Final = 100  # mailboxes of which a session's own changes are remembered until they are seen: only to spare it its own news
+OWN_MODSEQS: Final = 1000  # own changes remembered while nothing of the selected mailbox is told; beyond, they are told like others' later
 
 # ---- POP3 ----
 MAILDROP_ROWS: Final = 2000  # lines of LIST and UIDL rendered at once: about a millisecond

@@ -36,6 +36,15 @@ HEAL_SECONDS: Final = 30.0
 WAKE_SLICE: Final = 50
 """Mailboxes whose listeners are woken at once by that."""
 
+GATHER_SECONDS: Final = 0.1
+"""How long what is watched for NOTIFY waits for more of the same: many changes at once are one notification (RFC 5465 §9)."""
+
+RESYNC_STEP: Final = 0.002
+"""Seconds between two accounts that look anew because hints were lost: a listing is a slice of work."""
+
+WATCHED_MAILBOXES: Final = 100_000
+"""Mailboxes that one process watches for NOTIFY, about 400 octets each; then it is NOTIFICATIONOVERFLOW (RFC 5465 §5.8)."""
+
 VIEW_UNUSED_SECONDS: Final = 60.0
 """How long the arrays of a mailbox are kept after their last use."""
 

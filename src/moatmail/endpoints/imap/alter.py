@@ -128,6 +128,7 @@ async def on_copy(conversation: Conversation, command: events.Copy) -> None:
     if uids:
         copied = await placements.copy(conversation.account, selected.mailbox, target.id, uids, conversation.now())
         if copied.source_uids:
+            conversation.did(target.id, copied.target_modseq - len(copied.target_uids) + 1, copied.target_modseq)
             code = responses.copy_uid(
                 copied.uidvalidity, await written_ranges(conversation, copied.source_uids), await written_ranges(conversation, copied.target_uids)
             )
@@ -149,12 +150,14 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
             moved = await placements.move(conversation.account, selected.mailbox, target.id, part, conversation.now())
             source.extend(moved.source_uids)
             there.extend(moved.target_uids)
+            if target.id != selected.mailbox:
+                conversation.did(target.id, moved.target_modseq - len(moved.target_uids) + 1, moved.target_modseq)
     finally:
         # RFC 6851 §3.3: what was moved before something failed is moved, and told.
         if source:
             code = responses.copy_uid(target.uidvalidity, await written_ranges(conversation, source), await written_ranges(conversation, there))
             conversation.untagged(responses.ok(code, b"moved"))
-    await sync(conversation, uid=command.uid)
+    await sync(conversation, uid=command.uid, own=True)
     conversation.done(command, b"moved")
 
 
@@ -186,4 +189,4 @@ async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge)
 
 async def _expunge(conversation: Conversation, selected: Selected, uids: Iterable[int]) -> None:
     await placements.expunge(conversation.account, selected.mailbox, list(uids), conversation.now())
-    await sync(conversation)
+    await sync(conversation, own=True)

@@ -139,6 +139,7 @@ async def _keep(conversation: Conversation) -> bytes:
         placed = await conversation.account.store.write(Append(new_id(int(conversation.now() * 1000)), contents, deliveries))
     except NotFoundError:
         raise RefusedError(b"the mailbox was deleted meanwhile", b"TRYCREATE") from None
+    conversation.did(placed[0].mailbox, placed[0].modseq, placed[-1].modseq)
     # RFC 3502 §3, RFC 4315 §3: the UIDs in the order of the messages.
     return responses.append_uid(placed[0].uidvalidity, [one.uid for one in placed])
 

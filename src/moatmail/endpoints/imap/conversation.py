@@ -34,6 +34,7 @@ from moatmail.directory.login import Login, Verifier
 from moatmail.endpoints import fault
 from moatmail.endpoints.imap.appending import Appending
 from moatmail.endpoints.imap.selected import Selected
+from moatmail.endpoints.imap.watch import Watch
 from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.mailboxes import NameNotUsableError, TooManyMailboxesError
@@ -104,6 +105,7 @@ class Conversation:
     """One session's state; handlers change it, `session` runs it."""
 
     __slots__ = (
+        "_listening",
         "_slice_until",
         "appending",
         "condstore",
@@ -118,6 +120,7 @@ class Conversation:
         "selected",
         "tls",
         "verifier",
+        "watch",
     )
 
     def __init__(self, door: Door, connection: Connection[Any], number: str) -> None:
@@ -141,6 +144,9 @@ class Conversation:
         self.verifier: Verifier | None = None
         self.idle: Idle | None = None
         self.appending: Appending | None = None
+        self.watch: Watch | None = None
+        """What the last NOTIFY wants (RFC 5465); None before the first one: then all of the selected mailbox is told, with commands."""
+        self._listening = 0
         self._slice_until = 0.0
 
     # ---- who and where ----
@@ -243,16 +249,45 @@ class Conversation:
 
     # ---- the end of things ----
 
+    def attend(self) -> None:
+        """Hear of changes of the selected mailbox at once while they may be told at once: during IDLE, or after a NOTIFY that wants them."""
+        wanted = self.idle is not None if self.watch is None else self.watch.messages
+        mailbox = self.selected.mailbox if wanted and self.selected is not None else 0
+        if mailbox == self._listening:
+            return
+        if self._listening:
+            self.door.listeners.remove(self._listening, self.connection.notify)
+        if mailbox:
+            self.door.listeners.add(mailbox, self.connection.notify)
+        self._listening = mailbox
+
+    def watch_by(self, wishes: Watch | None) -> None:
+        """Replace what NOTIFY wants."""
+        before, self.watch = self.watch, wishes
+        if before is not None and before.watching is not None:
+            before.watching.remove(before)
+        self.attend()
+
+    def did(self, mailbox: int, first: int, last: int) -> None:
+        """Take note that the modseqs `first` to `last` of a mailbox are of messages that this session added: no news to it (RFC 5465 §5)."""
+        if self.watch is None:
+            return
+        if self.selected is not None and self.selected.mailbox == mailbox:
+            self.selected.own.update(range(first, last + 1))
+        else:
+            self.watch.did(mailbox, first, last)
+
     def stop_idle(self) -> None:
         """Stop waiting for changes."""
-        if self.idle is not None and self.selected is not None:
-            self.door.listeners.remove(self.selected.mailbox, self.connection.notify)
         self.idle = None
+        self.attend()
 
     def deselect(self) -> None:
         """Forget the selected mailbox."""
-        self.stop_idle()
         self.selected = None
+        self.stop_idle()
+        if self.watch is not None:
+            self.watch.fresh = []
 
     def drop_append(self) -> None:
         """Forget a message that was coming."""
@@ -266,6 +301,7 @@ class Conversation:
     def leave(self) -> None:
         """Give back what the session holds."""
         self.deselect()
+        self.watch_by(None)
         self.drop_append()
         if self.opened is not None:
             self.opened.wakers.discard(self.connection.notify)

@@ -13,6 +13,7 @@ from typing import Final
 
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.select import tell_status
+from moatmail.endpoints.imap.watch import own_names
 from moatmail.mailbox import mailboxes
 from moatmail.mailbox.mailboxes import DELIMITER, INBOX, Mailboxes
 from moatmail.wire.imap import events, responses
@@ -20,8 +21,8 @@ from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name
 from moatmail.wire.imap.object_id import mailbox_id
 
 # RFC 6154 §2; the store knows them in small letters without backslash.
-_USES: Final = {"archive": b"\\Archive", "drafts": b"\\Drafts", "junk": b"\\Junk", "sent": b"\\Sent", "trash": b"\\Trash"}
-_USE_OF: Final = {attribute.upper(): use for use, attribute in _USES.items()}
+USES: Final = {"archive": b"\\Archive", "drafts": b"\\Drafts", "junk": b"\\Junk", "sent": b"\\Sent", "trash": b"\\Trash"}
+_USE_OF: Final = {attribute.upper(): use for use, attribute in USES.items()}
 
 
 async def on_create(conversation: Conversation, command: events.Create) -> None:
@@ -30,7 +31,8 @@ async def on_create(conversation: Conversation, command: events.Create) -> None:
     if None in uses or len(uses) > 1:
         raise RefusedError(b"this special use cannot be given", b"USEATTR")  # RFC 6154 §3
     name = _new_name(conversation, command.mailbox)
-    object_id = await mailboxes.create(conversation.account, name, uses[0] if uses else None)
+    async with own_names(conversation.watch, name):
+        object_id = await mailboxes.create(conversation.account, name, uses[0] if uses else None)
     if name != command.mailbox:
         conversation.untagged(responses.renamed(name, command.mailbox))
     conversation.done(command, b"created", responses.mailbox_id(mailbox_id(object_id)))  # RFC 8474 §4.1
@@ -43,7 +45,8 @@ def _new_name(conversation: Conversation, name: str) -> str:
 
 async def on_delete(conversation: Conversation, command: events.Delete) -> None:
     """Delete a mailbox; if it is the selected one, no mailbox is selected afterwards."""
-    deleted = await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
+    async with own_names(conversation.watch, command.mailbox):
+        deleted = await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
     if conversation.selected is not None and conversation.selected.mailbox == deleted:
         conversation.deselect()
         conversation.engine.deselect()
@@ -54,7 +57,8 @@ async def on_delete(conversation: Conversation, command: events.Delete) -> None:
 async def on_rename(conversation: Conversation, command: events.Rename) -> None:
     """Rename a mailbox with all below it."""
     name = _new_name(conversation, command.new_name)
-    await mailboxes.rename(conversation.account, command.mailbox, name, conversation.now())
+    async with own_names(conversation.watch, command.mailbox, name):
+        await mailboxes.rename(conversation.account, command.mailbox, name, conversation.now())
     if name != command.new_name:
         conversation.untagged(responses.renamed(name, command.new_name))
     conversation.done(command, b"renamed")
@@ -62,7 +66,8 @@ async def on_rename(conversation: Conversation, command: events.Rename) -> None:
 
 async def on_subscribe(conversation: Conversation, command: events.Subscribe | events.Unsubscribe) -> None:
     """Add or drop a subscription."""
-    await mailboxes.subscribe(conversation.account, command.mailbox, on=isinstance(command, events.Subscribe))
+    async with own_names(conversation.watch, command.mailbox):
+        await mailboxes.subscribe(conversation.account, command.mailbox, on=isinstance(command, events.Subscribe))
     conversation.done(command, b"done")
 
 
@@ -88,7 +93,7 @@ class _Names:
     def use(self, name: str) -> bytes | None:
         """Give the special-use attribute of a name."""
         row = self.boxes.by_name.get(name)
-        return _USES.get(row.special_use or "") if row is not None else None
+        return USES.get(row.special_use or "") if row is not None else None
 
 
 def _superiors(name: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ async def on_select(conversation: Conversation, command: events.Select | events.
     if conversation.rev2:
         # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
         conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
+    conversation.attend()
     code, text = (b"READ-ONLY", b"examined") if read_only else (b"READ-WRITE", b"selected")
     conversation.done(command, text, code)
 
@@ -98,9 +99,8 @@ async def on_noop(conversation: Conversation, command: events.Noop | events.Chec
 async def on_idle(conversation: Conversation, command: events.Idle) -> None:
     """Begin to push; who listens first and looks then misses nothing."""
     conversation.idle = command
-    if conversation.selected is not None:
-        conversation.door.listeners.add(conversation.selected.mailbox, conversation.connection.notify)
-        await sync(conversation)
+    conversation.attend()
+    await sync(conversation)
     conversation.engine.continue_(b"idling")
 
 

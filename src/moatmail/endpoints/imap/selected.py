@@ -34,6 +34,8 @@ class Selected:
     """UIDs that went and may not be told yet (RFC 3501 §7.4.1)."""
     own: set[int] = field(default_factory=set)
     """Modseqs of our own changes that the client knows of."""
+    flags_hidden_since: int = 0
+    """The modseq since which NOTIFY keeps changed flags from being told; 0 for none."""
     saved: Numbering = field(default_factory=Numbering)
     """What ``$`` stands for: the UIDs as runs; those that went since are found no more (RFC 5182 §2.1)."""
     recent: list[Span] = field(default_factory=list)

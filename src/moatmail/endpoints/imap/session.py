@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
-from moatmail.endpoints.imap import alter, append, fetch, folders, login, quota, search, select, sort
+from moatmail.endpoints.imap import alter, append, fetch, folders, login, notify, quota, search, select, sort
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
-from moatmail.endpoints.imap.sync import enable_condstore, sync
+from moatmail.endpoints.imap.sync import enable_condstore
 from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
 from moatmail.wire.imap import events, responses
 
@@ -85,9 +85,9 @@ class IMAPSession:
         elif conversation.connection.finishing:
             if conversation.appending is None:
                 conversation.engine.bye(b"the server is going down, please connect again", b"UNAVAILABLE")
-        elif conversation.idle is not None:
+        elif conversation.idle is not None or (conversation.watch is not None and conversation.appending is None):
             try:
-                await sync(conversation)
+                await notify.look(conversation)
             except _ENDS:
                 raise
             except Exception as error:  # noqa: BLE001 - the store may be away for a moment; the next look tells what was missed
@@ -108,6 +108,9 @@ class IMAPSession:
             if refusal is None or isinstance(error, SealBrokenError):
                 conversation.alert(error)
             conversation.refuse(event, refusal or _FAULT_OF_OURS)
+        finally:
+            if conversation.watch is not None and conversation.watch.due:
+                conversation.connection.notify()  # RFC 5465 §3: told as soon as no command is at work
 
 
 # ---------------------------------------------------------------- commands that need no file of their own
@@ -173,6 +176,7 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.List: folders.on_list,
     events.Lsub: folders.on_lsub,
     events.Namespace: _on_namespace,
+    events.Notify: notify.on_notify,
     events.Status: select.on_status,
     events.GetQuota: quota.on_get_quota,
     events.GetQuotaRoot: quota.on_get_quota_root,

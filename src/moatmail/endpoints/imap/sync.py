@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from operator import attrgetter
 
-from moatmail.core.limits.endpoints import IDLE_PUSHES
+from moatmail.core.limits.endpoints import IDLE_PUSHES, OWN_MODSEQS
 from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
@@ -20,10 +20,16 @@ from moatmail.store.operations import PlacementRow
 from moatmail.wire.imap import responses
 
 
-async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = False) -> None:
-    """Tell what changed; with `expunge` also which messages went, with `uid` the UIDs of changed ones. Ends the session when the mailbox is gone."""
-    selected = conversation.selected
+async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = False, own: bool = False) -> None:
+    """Tell what changed; with `expunge` also which messages went, with `uid` the UIDs of changed ones. Ends the session when the mailbox is gone.
+
+    Where NOTIFY wants nothing of the selected mailbox nothing is told, but the expunges that are the command's `own`.
+    """
+    selected, watch = conversation.selected, conversation.watch
     if selected is None:
+        return
+    if watch is not None and not watch.messages:
+        await _keep_still(conversation, selected, own=own)
         return
     account = conversation.account
     changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
@@ -35,12 +41,17 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
     if changes.modseq == selected.modseq and not (expunge and selected.expunged):
         return
     first_new = selected.uidnext
+    if watch is not None and not watch.flags:
+        selected.flags_hidden_since = selected.flags_hidden_since or selected.modseq
     selected.expunged.extend([gone for gone in changes.vanished if gone < first_new])
     selected.modseq, selected.uidnext = changes.modseq, changes.uidnext
     if expunge:
         await _tell_expunged(conversation, selected)
     known = bisect_left(changes.rows, first_new, key=attrgetter("uid"))
     _tell_arrived(conversation, selected, [row.uid for row in changes.rows[known:]])
+    if watch is not None and watch.items:
+        # RFC 5465 §5.2: what the session appended itself it knows.
+        watch.arrived([row.uid for row in changes.rows[known:] if row.modseq not in selected.own])
     told: list[PlacementRow] = []
     for start in range(0, len(changes.rows), CHANGES):
         part = changes.rows[start : start + CHANGES]
@@ -49,7 +60,22 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
         await conversation.pause()
     # What we did ourselves is behind us once we were told of everything up to it.
     selected.own = {modseq for modseq in selected.own if modseq > selected.modseq}
-    await tell_flags(conversation, selected, told, uid=uid)
+    if watch is None or watch.flags:
+        await tell_flags(conversation, selected, told, uid=uid or watch is not None)
+
+
+async def _keep_still(conversation: Conversation, selected: Selected, *, own: bool) -> None:
+    """Leave the client its snapshot (RFC 5465 §5): all that happens meanwhile is told when it wants to be told again."""
+    if len(selected.own) > OWN_MODSEQS:
+        selected.own.clear()
+    if not own:
+        return
+    # RFC 3501 §6.4.3: whoever expunges is told the numbers that went, whatever it wants to hear of others.
+    account = conversation.account
+    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    if changes is not None:
+        selected.expunged.extend([gone for gone in changes.vanished if selected.numbering.number(gone)])
+        await _tell_expunged(conversation, selected)
 
 
 async def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
