@@ -398,6 +398,8 @@ async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
     def heard(hint: bus.Hint) -> None:
         if hint.kind == bus.MAILBOX:
             listeners.tell((hint.number,))
+        elif hint.kind == bus.MAILBOXES:
+            listeners.tell_names((hint.number,))
         elif hint.kind == bus.ACCOUNT:
             for one in opened:
                 one.end(hint.number)

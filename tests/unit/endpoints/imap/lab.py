@@ -37,6 +37,7 @@ from moatmail.net.listener import Listener, Terms
 from moatmail.net.tls import CertificateSet
 from moatmail.store import operations as o
 from moatmail.store import queries as q
+from moatmail.store.apply.work import Hints
 from moatmail.store.local import LocalStore
 from moatmail.store.writer import Writer
 from moatmail.wire.sasl import LOGIN, PLAIN, SCRAM, SCRAM_PLUS
@@ -227,7 +228,12 @@ async def imap_lab(furnished: Path, folder: Path, *, settings: Mail | None = Non
     shutil.copytree(furnished, folder, dirs_exist_ok=True)
     clock, events, listeners = RunningClock(), Ear(), Listeners()
     writer = Writer(folder, _VAULT, clock, events)
-    store = LocalStore(writer, lambda hints: listeners.tell(hints.mailboxes))
+
+    def tell(hints: Hints) -> None:
+        listeners.tell(hints.mailboxes)
+        listeners.tell_names(hints.listings)
+
+    store = LocalStore(writer, tell)
     hits = (await store.read(q.LookupAddresses("example.test", ("alice", "bob")))).hits
     accounts = {hit.localpart: hit.account for hit in hits if hit.account is not None}
     mail = settings or Mail()
