@@ -7,7 +7,10 @@ Obeys RFC 3501 §7.4.2.
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from moatmail.message import envelope
 from moatmail.message.envelope import BCC, CC, FROM, REPLY_TO, TO, FirstAddress, first_address
 from moatmail.message.fetch_items import render_envelope
 
@@ -31,6 +34,15 @@ CASES = {
 def test_first_address(field: int, wanted: FirstAddress | None) -> None:
     """Whatever stands before it: quotes, literals, lists."""
     assert first_address(render_envelope(FIELDS), field) == wanted
+
+
+@given(
+    st.dictionaries(st.sampled_from((b"date", b"subject", b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc")), st.binary(max_size=40)), st.integers(2, 7)
+)
+def test_one_look_finds_what_token_by_token_is_found(fields: dict[bytes, bytes], field: int) -> None:
+    """The quick way through envelopes without literals is no other way."""
+    rendered = render_envelope(fields)
+    assert first_address(rendered, field) == envelope._first_address(rendered, field)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"(", b'("a', b"(NIL NIL ((", b'(NIL NIL ((NIL NIL "x"', b"({9}\r\nabc", b"nonsense" * 50])
