@@ -23,6 +23,7 @@ from moatmail.crypto.cover import AccountKeys
 from moatmail.crypto.keyring import Keyring
 from moatmail.mailbox.index.cache import AccountIndex, PartCache
 from moatmail.mailbox.index.tend import Tender
+from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
 from moatmail.mailbox.view import Views
@@ -55,6 +56,7 @@ class Opened:
     views: Views
     recents: Recents
     index: AccountIndex
+    known: KnownMessages = field(repr=False)
     names: dict[bytes, str] = field(default_factory=dict, repr=False)
     """Mailbox names opened so far, by their sealed form."""
     sessions: int = 0
@@ -96,6 +98,7 @@ class OpenAccounts:
         self._recents = Recents()
         self._parts = PartCache()
         self._tending = asyncio.Semaphore(1)
+        self._budget = Budget()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -122,13 +125,17 @@ class OpenAccounts:
         keys = AccountKeys(row.public, given.private, given.mailbox_key)
         views = Views(self._store, identity.account, self._clock)
         index = AccountIndex(self._store, identity.account, keys, self._parts, self._events)
-        return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents, index)
+        known = KnownMessages(self._store, identity.account, self._budget)
+        return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents, index, known)
 
     def close(self, opened: Opened) -> None:
         """End one session's use; with the last one keys, names and views are dropped."""
         self._keyring.release(opened.id)
         opened.sessions -= 1
-        if opened.sessions <= 0 and self._opened.get(opened.id) in (opened, None):
+        if opened.sessions > 0:
+            return
+        opened.known.forget()
+        if self._opened.get(opened.id) in (opened, None):
             self._opened.pop(opened.id, None)
             self._opening.pop(opened.id, None)
             self._parts.drop(opened.id)
@@ -160,6 +167,7 @@ class OpenAccounts:
             for opened in tuple(self._opened.values()):
                 opened.views.sweep()
                 opened.index.sweep(opened.views.has)
+                opened.known.sweep()
                 if self._clock.monotonic() - opened.rewrapped_at >= REWRAP_EVERY:
                     self.rewrap(opened)
 

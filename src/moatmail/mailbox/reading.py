@@ -13,9 +13,11 @@ from typing import Protocol
 from moatmail.core.errors import NotFoundError, SealBrokenError
 from moatmail.crypto.content_seal import ContentOpener
 from moatmail.crypto.cover import AccountKeys, MessageKeys, open_cover
-from moatmail.crypto.seal import Purpose, SealKey, open_sealed
+from moatmail.crypto.seal import Purpose, SealKey
+from moatmail.mailbox import unsealing
 from moatmail.mailbox.prefix import Prefix
-from moatmail.message.summary import Summary, decode
+from moatmail.mailbox.unsealing import decoded
+from moatmail.message.summary import Summary
 from moatmail.store.content import ContentFiles
 from moatmail.store.index_items import UnindexedRow
 from moatmail.store.interface import Store
@@ -39,16 +41,7 @@ async def fetch_rows(opened: Owner, mailbox: int, uids: Sequence[int], *, prefix
 
 def open_summary(opened: Owner, row: MessageRow | UnindexedRow) -> Summary:
     """Give the summary of a row read with it, and nothing else of the message; raises SealBrokenError."""
-    keys = open_cover(opened.keys, opened.id, row.id, row.cover)
-    octets = open_sealed(keys.message_key, Purpose.SUMMARY, opened.id, row.id, row.summary)
-    return _decoded(octets, row)
-
-
-def _decoded(octets: bytes, row: MessageRow | UnindexedRow) -> Summary:
-    try:
-        return decode(octets)
-    except ValueError as error:
-        raise SealBrokenError(f"summary of {row.id.hex()}: {error}") from None
+    return unsealing.open_summary(opened.keys, opened.id, row)
 
 
 class OpenMessage:
@@ -56,14 +49,14 @@ class OpenMessage:
 
     __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_skipped", "_summary", "row", "size")
 
-    def __init__(self, opened: Owner, row: MessageRow) -> None:
-        """Open the cover; raises SealBrokenError."""
+    def __init__(self, opened: Owner, row: MessageRow, summary: Summary | None = None) -> None:
+        """Open the cover; `summary` where it is open already. Raises SealBrokenError."""
         self.row = row
         self.size = row.size
         self._account = opened.id
         self._keys: MessageKeys = open_cover(opened.keys, opened.id, row.id, row.cover)
         self._sealing = SealKey(self._keys.message_key)
-        self._summary: Summary | None = None
+        self._summary = summary
         self._opener: ContentOpener | None = None
         self._prefix = b""
         self._skipped = 0  # octets of the content's own header, where the prefix stands in its place
@@ -72,7 +65,7 @@ class OpenMessage:
     def summary(self) -> Summary:
         """Give the summary (of a row read with it); raises SealBrokenError."""
         if self._summary is None:
-            self._summary = _decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row)
+            self._summary = decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row.id)
         return self._summary
 
     async def open(self, opened: Owner) -> OpenMessage:

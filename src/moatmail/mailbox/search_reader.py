@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from moatmail.core.errors import NotFoundError
 from moatmail.core.events import Event
 from moatmail.core.limits import mailbox as limits
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.mailbox.criteria import Criterion
 from moatmail.mailbox.index.evaluate import Evaluation, leaves
+from moatmail.mailbox.known import Known
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.search_columns import Settled
+from moatmail.mailbox.unsealing import open_summary
 from moatmail.message.summary import Summary
 from moatmail.store.queries import MessageRow, MessageSizes
 
@@ -28,7 +31,8 @@ class MailboxReader:
         self._opened = opened
         self._mailbox = mailbox
         self._events = events
-        self._message: OpenMessage | None = None
+        self._known: dict[int, Known] = {}
+        self._gone: set[int] = set()
 
     async def sizes(self, after: int) -> Sequence[tuple[int, int, float]]:
         """Give (uid, size, received_at) of the next messages after a UID, at most a page."""
@@ -36,24 +40,31 @@ class MailboxReader:
         return [(uid, size, received_at) for uid, size, received_at, _saved_at in page]
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
-        """Give rows with prefix and summary, of those that still are there."""
-        return tuple((await fetch_rows(self._opened, self._mailbox, uids, prefix=True, summary=True)).values())
+        """Give rows with prefix and summary; one that is gone may be among them for as long as its content is not asked for."""
+        self._known = await self._opened.known.find(self._mailbox, uids)
+        return [known.row for known in self._known.values()]
 
     async def summaries(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with summary only, of those that still are there."""
+        self._known = {}
         return tuple((await fetch_rows(self._opened, self._mailbox, uids, summary=True)).values())
 
     def summary(self, row: MessageRow) -> Summary:
         """Open a summary; raises SealBrokenError."""
-        self._message = OpenMessage(self._opened, row)
-        return self._message.summary
+        known = self._known.get(row.uid)
+        if known is not None:
+            return known.summary(self._opened.keys, self._opened.id)
+        return open_summary(self._opened.keys, self._opened.id, row)
 
     async def content(self, row: MessageRow) -> OpenMessage:
         """Open a content; raises SealBrokenError, NotFoundError."""
-        message = self._message
-        if message is None or message.row is not row:
-            message = self._message = OpenMessage(self._opened, row)
-        return await message.open(self._opened)
+        try:
+            known = self._known.get(row.uid)
+            return await OpenMessage(self._opened, row, None if known is None else known.opened).open(self._opened)
+        except NotFoundError:
+            if not await fetch_rows(self._opened, self._mailbox, (row.uid,)):
+                self._gone.add(row.uid)  # erased since its row was read
+            raise
 
     async def settle(
         self, criterion: Criterion, uids: Sequence[int], places: Sequence[int], pause: Callable[[], Awaitable[None]]
@@ -65,5 +76,7 @@ class MailboxReader:
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:
         """Hear of a message that cannot be read: somebody should look."""
+        if row.uid in self._gone:
+            return
         text = f"a message of account {self._opened.id} did not open in a search: {error}"
         self._events.emit(Event.of("seal.broken", text, alert=True, account=self._opened.id, mailbox=self._mailbox, uid=row.uid))

@@ -14,6 +14,7 @@ from moatmail.mailbox import messages
 from moatmail.mailbox.criteria import Criterion
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.index.cache import AccountIndex, PartCache
+from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.search import Slices, search
@@ -79,5 +80,15 @@ async def box_of(folder: Path) -> AsyncIterator[Box]:
         inbox = next(one.id for one in mailboxes if one.special_use == "inbox")
         identity = Identity(account, parse_mailbox(b"ann@example.test", utf8=False))
         index = AccountIndex(house.store, account, keys, PartCache(), house.ear)
-        opened = Opened(account, identity, keys, house.store, house.ports.files, Views(house.store, account, house.clock), Recents(), index)
+        opened = Opened(
+            account,
+            identity,
+            keys,
+            house.store,
+            house.ports.files,
+            Views(house.store, account, house.clock),
+            Recents(),
+            index,
+            KnownMessages(house.store, account, Budget()),
+        )
         yield Box(house, opened, inbox)

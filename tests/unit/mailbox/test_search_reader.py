@@ -10,6 +10,7 @@ import pytest
 
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Text
+from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.search import Slices, search
 from moatmail.mailbox.search_columns import Snapshot, flag_octets
 from moatmail.mailbox.search_reader import MailboxReader
@@ -92,6 +93,7 @@ async def test_one_flipped_bit_makes_no_match_and_an_alert(box: Box, kind: type[
     await box.deliver(PLAIN)
     assert await box.find(criterion) == [0]
     box.opened.store = Flipping(box.house.store, kind, field)
+    box.opened.known = KnownMessages(box.opened.store, box.opened.id, Budget())  # nobody looked at it yet
     assert await box.find(criterion) == []
     (alert,) = box.house.ear.named("seal.broken")
     assert alert.alert

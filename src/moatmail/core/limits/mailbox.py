@@ -161,3 +161,9 @@ LISTING_SEGMENTS: Final = 4
 
 LISTING_FROM: Final = 256
 """Messages asked for at once from which listings are worth opening (a listing costs as much as 200 summaries)."""
+
+KNOWN_MESSAGES: Final = 2000
+"""Messages whose rows and summaries are kept of one account: what its sessions look at, not a mailbox that somebody reads whole."""
+
+KNOWN_OCTETS: Final = 16 * 1024 * 1024
+"""Octets that all accounts of a process keep so."""

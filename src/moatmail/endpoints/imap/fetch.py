@@ -26,10 +26,11 @@ from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.mailbox import placements
 from moatmail.mailbox.index.listing import Entry
+from moatmail.mailbox.known import Known
 from moatmail.mailbox.listings import Listed, Listings
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
-from moatmail.mailbox.reading import OpenMessage, fetch_rows, open_summary
+from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.view import View
 from moatmail.message.summary import Summary
 from moatmail.net.drive import PeerGoneError
@@ -58,6 +59,11 @@ class Plan:
     sets_seen: bool
     quick: tuple[_Maker, ...] = ()
     """What makes each item without the content; None of a message means that its content is needed all the same."""
+
+    @property
+    def known(self) -> bool:
+        """Tell whether more than the bare rows is needed."""
+        return self.content or self.summary
 
     @property
     def listed(self) -> bool:
@@ -141,15 +147,7 @@ class Fetch:
         """Give the part of the ranges that PARTIAL names; with CHANGEDSINCE it counts the changed messages only (RFC 9394 §3.4)."""
         if self._changed_since is not None:
             spans = await self._changed(spans, self._changed_since)
-        places = partial.places(sum(last - first + 1 for first, last in spans))
-        kept: list[Span] = []
-        before = 0
-        for first, last in spans:
-            low, high = max(first, first + places.start - before), min(last, first + places.stop - 1 - before)
-            if low <= high:
-                kept.append((low, high))
-            before += last - first + 1
-        return kept
+        return _part(spans, partial.places(sum(last - first + 1 for first, last in spans)))
 
     async def _changed(self, spans: list[Span], since: int) -> list[Span]:
         changed: list[int] = []
@@ -214,27 +212,29 @@ class Fetch:
         if self._plan.sets_seen and not self._selected.read_only:
             seen = await self._set_seen(view, [uid for _number, uid in page])
             view = await current_view(self._conversation)
-        rows: dict[int, MessageRow] = {}
-        if not self._plan.from_arrays:
-            rows = await self._rows([uid for _number, uid in page], prefix=self._plan.content)
-            await self._conversation.pause()
+        rows: dict[int, Known] = {}
+        if self._plan.known:
+            rows = await self._conversation.account.known.find(self._selected.mailbox, [uid for _number, uid in page])
+        elif not self._plan.from_arrays:
+            found = await fetch_rows(self._conversation.account, self._selected.mailbox, [uid for _number, uid in page])
+            rows = {uid: Known(row) for uid, row in found.items()}
+        await self._conversation.pause()
         for number, uid in page:
-            row = rows.get(uid)
-            if row is None and not self._plan.from_arrays:
+            known = rows.get(uid)
+            if known is None and not self._plan.from_arrays:
                 self.missing = True
                 continue
-            subject = _Subject(number, uid, self._selected, view, row)
-            if self._plan.content or not await self._write_quickly(subject, told_seen=uid in seen):
-                await self._write_one(subject, told_seen=uid in seen)
+            subject = _Subject(number, uid, self._selected, view, known.row if known is not None else None)
+            if not await self._write_quickly(subject, known, told_seen=uid in seen):
+                await self._write_one(subject, known, told_seen=uid in seen)
 
-    async def _rows(self, uids: list[int], *, prefix: bool) -> dict[int, MessageRow]:
-        return await fetch_rows(self._conversation.account, self._selected.mailbox, uids, prefix=prefix, summary=self._plan.summary)
-
-    async def _write_quickly(self, subject: _Subject, *, told_seen: bool) -> bool:
+    async def _write_quickly(self, subject: _Subject, known: Known | None, *, told_seen: bool) -> bool:
         """Write one FETCH response without the content; tells whether that could be done, or will never be."""
+        if self._plan.content:
+            return False
         try:
-            if self._plan.summary and isinstance(subject.row, MessageRow):
-                subject.summary = open_summary(self._conversation.account, subject.row)
+            if self._plan.summary and known is not None:
+                subject.summary = known.summary(self._conversation.account.keys, self._conversation.account.id)
             items = self._quick_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
             self._note_damage(error)
@@ -243,9 +243,7 @@ class Fetch:
             self.missing = True
             return True
         if items is None:
-            # An older summary, or a long header: the row is read again, with what stands before the content.
-            subject.row = (await self._rows([subject.uid], prefix=True)).get(subject.uid)
-            return False
+            return False  # an older summary, or a long header
         if self._put_quickly(subject, items):
             await self._flush()
         return True
@@ -342,13 +340,14 @@ class Fetch:
                 self._selected.own.add(stored.highestmodseq)
         return frozenset(unseen)
 
-    async def _write_one(self, subject: _Subject, *, told_seen: bool) -> None:
+    async def _write_one(self, subject: _Subject, known: Known | None, *, told_seen: bool) -> None:
         """Write one FETCH response; a message that does not open is left out, and told at the end."""
         try:
-            if isinstance(subject.row, MessageRow) and (self._plan.sections or self._plan.summary):
-                subject.message = OpenMessage(self._conversation.account, subject.row)
+            if known is not None and self._plan.known:
+                account = self._conversation.account
                 if self._plan.summary:
-                    subject.summary = subject.message.summary
+                    subject.summary = known.summary(account.keys, account.id)
+                subject.message = OpenMessage(account, known.row, known.opened)
             await self._write_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
             self._note_damage(error)
@@ -406,6 +405,18 @@ class Fetch:
             self._conversation.alert(error)
             self._conversation.connection.abort()
             raise PeerGoneError from None
+
+
+def _part(spans: list[Span], places: slice) -> list[Span]:
+    """Give the part of ranges that lies at some places, counted over all of them."""
+    kept: list[Span] = []
+    before = 0
+    for first, last in spans:
+        low, high = max(first, first + places.start - before), min(last, first + places.stop - 1 - before)
+        if low <= high:
+            kept.append((low, high))
+        before += last - first + 1
+    return kept
 
 
 @dataclass(slots=True)

@@ -101,6 +101,11 @@ class Lab:
         for content in contents:
             await self.store.write(self.accept(content, to=to, special_use=special_use, smtputf8=smtputf8))
 
+    async def damage(self, statement: str) -> None:
+        """Change rows behind the server's back, when it is not writing itself."""
+        await self.store.group._idle.wait()
+        self.writer.db.connection.execute(statement)
+
     def accept(self, content: bytes, *, to: str = "alice", special_use: str = "inbox", smtputf8: bool = False) -> o.Accept:
         account = self.accounts[to]
         head, _, body = content.partition(b"\r\n\r\n")

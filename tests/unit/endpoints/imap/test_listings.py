@@ -10,7 +10,7 @@ import pytest
 
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.index.listing import build
-from moatmail.mailbox.reading import open_summary
+from moatmail.mailbox.unsealing import open_summary
 from moatmail.store import index_items as i
 from moatmail.store import operations as o
 from tests.unit.endpoints.imap.lab import HELLO, Lab
@@ -36,7 +36,7 @@ async def merge(lab: Lab, count: int, *, damaged: bool = False) -> bytes:
     (opened,) = lab.door.accounts._opened.values()
     rows = await lab.store.read(i.ListUnindexed(lab.alice.id, 0, count))
     segment = new_id(1)
-    kind, sealed = build([(row.number, open_summary(opened, row)) for row in rows], opened.keys.sealing, lab.alice.id, segment)
+    kind, sealed = build([(row.number, open_summary(opened.keys, opened.id, row)) for row in rows], opened.keys.sealing, lab.alice.id, segment)
     await lab.store.write(i.AddSegment(lab.alice.id, segment, tuple(row.number for row in rows), ((kind, sealed[:-1] if damaged else sealed),)))
     return segment
 
@@ -64,7 +64,7 @@ async def test_listings_are_what_is_read(lab: Lab) -> None:
     await given_mail(lab)
     client = await lab.client(select="INBOX")
     await merge(lab, 5)
-    lab.writer.db.connection.execute("UPDATE message SET summary = zeroblob(length(summary)) WHERE number IN (SELECT message FROM placement WHERE uid < 6)")
+    await lab.damage("UPDATE message SET summary = zeroblob(length(summary)) WHERE number IN (SELECT message FROM placement WHERE uid < 6)")
     told = await client.ok("FETCH 1:5 (ENVELOPE)")
     assert [b'"number 2"' in line for line in told] == [False, False, False, True, False]
 

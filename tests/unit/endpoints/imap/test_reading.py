@@ -161,7 +161,7 @@ async def test_a_list_has_the_fields_that_the_content_has(lab: Lab, content: byt
 async def test_a_list_is_told_without_opening_content(lab: Lab) -> None:
     await lab.deliver(HELLO)
     client = await lab.client(select="INBOX")
-    lab.writer.db.connection.execute("UPDATE content SET blob = zeroblob(length(blob))")
+    await lab.damage("UPDATE content SET blob = zeroblob(length(blob))")
     (told,) = await client.ok("FETCH 1 (FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
     assert b"Subject: hello" in told
     assert (await client.no("FETCH 1 (BODY.PEEK[HEADER.FIELDS (X-Unheard-Of)])")).startswith(b"NO [SERVERBUG]")
