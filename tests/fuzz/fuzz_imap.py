@@ -26,6 +26,7 @@ SEEDS = (
     b"a STORE 1 (UNCHANGEDSINCE 5) -FLAGS.SILENT (\\Deleted b)\r\na UID MOVE 1 {3}\r\na/b\r\nDONE\r\n",
     b"a SELECT a (QRESYNC (67 9 1:5,9 (1:3,7 1:2,5:6)) CONDSTORE)\r\na UID FETCH 1:* (FLAGS EMAILID SAVEDATE) (VANISHED CHANGEDSINCE 7)\r\n",
     b'a SETQUOTA "" (STORAGE 5 X 0)\r\na GETQUOTAROOT {3+}\r\na/b\r\na SEARCH EMAILID Eff NOT THREADID T-1 SAVEDON 1-Feb-1994\r\n',
+    b"a NOTIFY SET STATUS (selected (MessageNew (UID BODY.PEEK[1.MIME]<0.9>) MessageExpunge)) (subtree (a {3+}\r\na/b) NONE) (personal (MailboxName))\r\n",
     b'a LOGIN {3+}\r\nann "ri\\"ght"\r\na ID ("name" NIL)\r\na ENABLE CONDSTORE\r\na CREATE x/ (USE (\\Sent))\r\na LOGOUT\r\n',
 )
 PROFILES = (

@@ -29,6 +29,7 @@ _WORDS = st.sampled_from(
         *(b"NOOP SELECT EXAMINE INBOX APPEND LOGIN ann right AUTHENTICATE PLAIN IDLE DONE STARTTLS LOGOUT FETCH STORE SEARCH UID COPY MOVE").split(),
         *(b"LIST LSUB STATUS CREATE CLOSE ID NIL ENABLE RETURN (ALL) CHARSET UTF-8 BODY[TEXT]<0.5> BODY.PEEK[HEADER.FIELDS FLAGS +FLAGS").split(),
         *(b'(\\Seen) (UNCHANGEDSINCE 1:* 0 4294967296 OR NOT ( ) ((( ))) "" "a \\" * a1 a2 {3} {3+} {0+} ~{2+} {99999+} {4096} =').split(),
+        *(b"NOTIFY SET (SELECTED (MESSAGENEW MESSAGEEXPUNGE FLAGCHANGE)) (PERSONAL (MAILBOXNAME)) SUBTREE NONE").split(),
         *(b"(QRESYNC (7 9 1:5 (1:2 (1,3)) VANISHED CHANGEDSINCE) SETQUOTA GETQUOTAROOT (STORAGE EMAILID").split(),
         b"AGFubgByaWdodA==", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b" ", b" ", b"\0", b"\xff", b"abc", b'"5-Mar-2025 07:06:05 +0000"', b"a" * 300,
     ]

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events, responses
 from moatmail.wire.imap.fetch import Attribute, BodySection, Section
-from moatmail.wire.imap.notify import EventGroup, NotifyEvent, Scope
+from moatmail.wire.imap.notify import ABOUT_SELECTED, EventGroup, NotifyEvent, Scope
 from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.server import IMAPServer
 
@@ -159,3 +163,37 @@ def test_it_is_for_those_who_logged_in() -> None:
 def test_a_renamed_mailbox_is_told_with_its_old_name() -> None:
     assert responses.changed_name((b"\\HasNoChildren",), "nèw", "old name") == b'LIST (\\HasNoChildren) "/" n&AOg-w ("OLDNAME" ("old name"))'
     assert responses.changed_name((), "nèw", utf8=True) == 'LIST () "/" "nèw"'.encode()
+
+
+_SPACES = st.sampled_from([b" ", b" ", b" ", b" ", b"", b"  "])
+_EVENT = st.sampled_from([b"MessageNew", b"MessageExpunge", b"FlagChange", b"MailboxName", b"SubscriptionChange", b"messagenew (UID FLAGS)", b"Comet", b"NONE"])
+_SCOPE = st.sampled_from([b"selected", b"SELECTED-delayed", b"personal", b"inboxes", b"subscribed", b"subtree a", b"mailboxes (a/b INBOX)", b"mailboxes", b"x"])
+
+
+@st.composite
+def _groups(draw: st.DrawFn) -> bytes:
+    words = [b"SET"]
+    for _ in range(draw(st.integers(0, 4))):
+        events = draw(_SPACES).join(draw(st.lists(_EVENT, max_size=4)))
+        words.append(b"(%b%b(%b))" % (draw(_SCOPE), draw(_SPACES), events))
+    return draw(_SPACES).join(words)
+
+
+@given(_groups())
+def test_whatever_is_wanted_is_taken_whole_or_refused_in_one_line(arguments: bytes) -> None:
+    """What is taken obeys RFC 5465 §5 and §6.1, whatever way it was written."""
+    server = engine()
+    server.receive(b"a NOTIFY " + arguments + b"\r\n")
+    event = server.next_event()
+    if event is None:
+        line = server.take_output()
+        assert re.fullmatch(rb"a (BAD|NO \[BADEVENT [^]]*\]) [^\r\n]*\r\n", line), line
+        return
+    assert isinstance(event, events.Notify)
+    about = [group for group in event.groups if group.scope in ABOUT_SELECTED]
+    assert len(about) <= 1
+    for group in event.groups:
+        messages = group.events & FLAGS
+        assert not messages or messages >= MESSAGES
+        assert group in about or not group.items
+        assert group not in about or group.events <= FLAGS
