@@ -23,7 +23,7 @@ from moatmail.app.clock import SystemClock
 from moatmail.app.life import Being, live
 from moatmail.app.random import new_random
 from moatmail.app.resolver import open_resolver
-from moatmail.app.roles import ACCESS, BACK, COMPACT, MX, STORE
+from moatmail.app.roles import ACCESS, BACK, COMPACT, DOORS, MX, STORE, USERS
 from moatmail.app.schedule import BACK_JOBS, REPORT_JOBS, STORE_JOBS, Schedule
 from moatmail.app.snapshot import Snapshot
 from moatmail.app.supervisor import Handed
@@ -34,6 +34,7 @@ from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
 from moatmail.delivery import manager, reporting
 from moatmail.directory.login import Login
+from moatmail.directory.remembered import Remembered
 from moatmail.endpoints.gate import IMAP_REFUSAL, POP3_REFUSAL, SMTP_REFUSAL, Gate
 from moatmail.endpoints.imap.session import Door as IMAPDoor
 from moatmail.endpoints.imap.session import IMAPSession
@@ -72,6 +73,8 @@ _NAMED: Final = 5  # domains that one line names
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
 _DECOY_KEY: Final = os.urandom(32)
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
+_REMEMBERED: Final = Remembered()
+"""Made before the roles part: chance sends half of those who come back to another process, and a process that died is made anew."""
 
 
 def make_ready(start: Start, prepare: Callable[[], None]) -> None:
@@ -100,6 +103,8 @@ def warm() -> None:
 
 def run(start: Start, handed: Handed) -> int:
     """Live as the role of this process; gives the exit status. Raises ConfigError."""
+    if not DOORS[handed.worker.role] & USERS:
+        _REMEMBERED.close()  # who serves no users has no use for what tells of their passwords
     events = _log(start, handed.worker.name)
     make = _ROLES[handed.worker.role]
     return live(handed, events, lambda: make(start, handed, events))
@@ -412,7 +417,7 @@ async def _access(start: Start, handed: Handed, events: EventSink) -> Being:
     clock = SystemClock()
     accounts = OpenAccounts(common.store, ContentFiles(start.folders.data), Keyring(), clock, events)
     opened.append(accounts)
-    users = Users(Login(common.store, clock), accounts, listeners, MaildropLock(start.folders.run))
+    users = Users(Login(common.store, clock, _REMEMBERED), accounts, listeners, MaildropLock(start.folders.run))
     return await FrontRole(common, users).begin()
 
 

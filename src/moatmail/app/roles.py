@@ -24,9 +24,10 @@ ROLES: Final = (STORE, MX, ACCESS, BACK, COMPACT)
 """Every role; its place here is its number in the roster."""
 
 _STRANGERS: Final = frozenset({"mx"})
-_USERS: Final = frozenset({"submission", "submissions", "imap", "imaps", "pop3", "pop3s"})
+USERS: Final = frozenset({"submission", "submissions", "imap", "imaps", "pop3", "pop3s"})
+"""The doors at which our users log in."""
 
-DOORS: Final = {MX: _STRANGERS, ACCESS: _USERS, COMPACT: _STRANGERS | _USERS, STORE: frozenset[str](), BACK: frozenset[str]()}
+DOORS: Final = {MX: _STRANGERS, ACCESS: USERS, COMPACT: _STRANGERS | USERS, STORE: frozenset[str](), BACK: frozenset[str]()}
 """Which doors a role serves."""
 
 

@@ -8,18 +8,16 @@ Must never know a protocol or the network; it never logs what was typed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.address import Address, AddressError, parse_mailbox
 from moatmail.core.errors import NotPermittedError, PermanentError
-from moatmail.core.limits.directory import HASHING_MAX, LOGIN_MEMORY_MAX, LOGIN_MEMORY_SECONDS
+from moatmail.core.limits.directory import HASHING_MAX
 from moatmail.core.ports.clock import Clock
 from moatmail.core.transaction import Identity
 from moatmail.crypto import password
+from moatmail.directory.remembered import Remembered
 from moatmail.store.interface import Store
 from moatmail.store.queries import FetchLogin, LoginFacts
 
@@ -50,19 +48,19 @@ class Verifier:
 
 
 class Login:
-    """Judges logins of one process; remembers successes as keyed hashes for ten minutes, hashes at most two passwords at once."""
+    """Judges logins of one process; hashes at most two passwords at once, and none that was right within the last ten minutes."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, remembered: Remembered | None = None) -> None:
+        """Share `remembered` with other processes; without it this one remembers for itself."""
         self._store = store
         self._clock = clock
-        self._memory_key = os.urandom(32)
-        self._memory: OrderedDict[bytes, float] = OrderedDict()
+        self._remembered = remembered or Remembered()
         self._hashing = asyncio.Semaphore(HASHING_MAX)
 
     async def with_password(self, username: str, secret: str, authzid: str = "") -> Identity:
         """Judge a clear password (PLAIN, LOGIN); raises WrongCredentialsError, FrozenAccountError, StoreUnavailableError."""
         facts = await self._facts(username)
-        if not await self._matches(_credential(facts, ARGON2ID), secret) or facts is None:
+        if not await self._matches(facts, secret) or facts is None:
             raise WrongCredentialsError
         return self._admit(facts, authzid)
 
@@ -89,15 +87,16 @@ class Login:
             return None
         return await self._store.read(FetchLogin(address.localpart, address.domain))
 
-    async def _matches(self, stored: bytes | None, secret: str) -> bool:
-        """Compare in a thread; an unknown account costs the same time as a known one."""
-        mark = self._mark(stored or b"", secret)
-        if stored is not None and self._remembers(mark):
+    async def _matches(self, facts: LoginFacts | None, secret: str) -> bool:
+        """Compare in a thread; an unknown account costs the same time as a known one, and only what was right is remembered."""
+        stored = _credential(facts, ARGON2ID)
+        mark = facts.account.id if facts is not None else 0, stored or b"", secret
+        if self._remembered.knows(*mark, self._clock.monotonic()) and stored is not None:
             return True
         async with self._hashing:
             matched = await asyncio.to_thread(password.verify_password, stored, secret)
         if matched:
-            self._remember(mark)
+            self._remembered.note(*mark, self._clock.monotonic())
         return matched
 
     def _admit(self, facts: LoginFacts, authzid: str) -> Identity:
@@ -109,19 +108,6 @@ class Login:
         if account.status != "active":
             raise FrozenAccountError
         return Identity(account.id, address, frozenset(_addresses(facts.granted)))
-
-    def _mark(self, stored: bytes, secret: str) -> bytes:
-        return hashlib.blake2b(stored + b"\0" + secret.encode(), key=self._memory_key, digest_size=32).digest()
-
-    def _remembers(self, mark: bytes) -> bool:
-        until = self._memory.get(mark)
-        return until is not None and until > self._clock.monotonic()
-
-    def _remember(self, mark: bytes) -> None:
-        self._memory[mark] = self._clock.monotonic() + LOGIN_MEMORY_SECONDS
-        self._memory.move_to_end(mark)
-        while len(self._memory) > LOGIN_MEMORY_MAX:
-            self._memory.popitem(last=False)
 
 
 def _credential(facts: LoginFacts | None, kind: str) -> bytes | None:

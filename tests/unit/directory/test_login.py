@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
@@ -13,7 +14,21 @@ import pytest
 from moatmail.admin import accounts
 from moatmail.crypto import password
 from moatmail.directory.login import FrozenAccountError, Login, WrongCredentialsError
+from moatmail.directory.remembered import Remembered
 from tests.house.indoors import PASSWORD, Indoors, indoors
+
+
+@dataclass
+class RunningClock:
+    """A monotonic clock that runs when a test says so; the wall clock is nobody's business here."""
+
+    seconds: float = 0.0
+
+    def now(self) -> float:
+        raise AssertionError("the wall clock may be put back: how long ago something was is not its business")
+
+    def monotonic(self) -> float:
+        return self.seconds
 
 
 @pytest.fixture
@@ -60,6 +75,54 @@ async def test_a_frozen_account_with_a_remembered_password_stays_out(house: Indo
     await accounts.set_state(house.desk, "ann@example.test", status="frozen")
     with pytest.raises(FrozenAccountError):
         await house.login.with_password("ann@example.test", PASSWORD)
+
+
+async def test_a_removed_account_with_a_remembered_password_stays_out_and_so_does_who_gets_its_name_next(house: Indoors) -> None:
+    await house.login.with_password("ann@example.test", PASSWORD)
+    await accounts.remove(house.desk, "ann@example.test")
+    with pytest.raises(WrongCredentialsError):
+        await house.login.with_password("ann@example.test", PASSWORD)
+    await accounts.add(house.desk, "ann@example.test", "another one")
+    with pytest.raises(WrongCredentialsError):
+        await house.login.with_password("ann@example.test", PASSWORD)
+
+
+async def test_what_was_wrong_is_judged_anew_each_time(house: Indoors) -> None:
+    with patch.object(password, "verify_password", wraps=password.verify_password) as verify:
+        for _ in range(3):
+            with pytest.raises(WrongCredentialsError):
+                await house.login.with_password("ann@example.test", "wrong")
+        assert verify.call_count == 3
+
+
+async def test_a_password_remembered_does_not_help_a_wrong_one(house: Indoors) -> None:
+    await house.login.with_password("ann@example.test", PASSWORD)
+    with patch.object(password, "verify_password", wraps=password.verify_password) as verify:
+        for wrong in (PASSWORD + " ", PASSWORD[:-1], PASSWORD.upper(), ""):
+            with pytest.raises(WrongCredentialsError):
+                await house.login.with_password("ann@example.test", wrong)
+        assert verify.call_count == 4
+
+
+async def test_a_success_is_forgotten_after_ten_minutes(house: Indoors) -> None:
+    clock = RunningClock()
+    login = Login(house.store, clock)
+    with patch.object(password, "verify_password", wraps=password.verify_password) as verify:
+        for seconds, hashed in ((0.0, 1), (569.0, 1), (601.0, 2), (1100.0, 2), (1300.0, 3)):
+            clock.seconds = seconds
+            await login.with_password("ann@example.test", PASSWORD)
+            assert verify.call_count == hashed, seconds
+
+
+async def test_processes_that_share_what_they_remember_hash_once(house: Indoors) -> None:
+    """Chance sends half of those who come back to another process."""
+    remembered = Remembered()
+    with patch.object(password, "verify_password", wraps=password.verify_password) as verify:
+        for _ in range(3):
+            await Login(house.store, house.clock, remembered).with_password("ann@example.test", PASSWORD)
+        assert verify.call_count == 1
+        await Login(house.store, house.clock).with_password("ann@example.test", PASSWORD)
+        assert verify.call_count == 2
 
 
 async def test_composed_and_decomposed_letters_are_one_password(house: Indoors) -> None:

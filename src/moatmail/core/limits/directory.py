@@ -16,10 +16,16 @@ ALIAS_TARGETS_MAX: Final = 100
 """How many final recipients one address may expand to."""
 
 LOGIN_MEMORY_SECONDS: Final = 600.0
-"""How long a process remembers a success, as a keyed hash (hardening: login storm after a restart)."""
+"""How long a success is remembered at most, as a keyed hash (hardening: login storm after a restart)."""
 
-LOGIN_MEMORY_MAX: Final = 10_000
-"""How many successes a process remembers."""
+LOGIN_MEMORY_WINDOW: Final = 30.0
+"""Seconds of one moment as a mark knows it: a success is forgotten after 9.5 to 10 minutes."""
+
+LOGIN_MEMORY_WAYS: Final = 8
+"""Successes remembered in one place; who is looked for costs at most so many hashes (1 µs each)."""
+
+LOGIN_MEMORY_BUCKETS: Final = 2048
+"""Such places: 16,384 successes in 512 KiB."""
 
 HASHING_MAX: Final = 2
 """How many Argon2id computations one process runs at once: each takes 19 MiB and a core."""
