@@ -124,8 +124,7 @@ class Listeners:
     def watch(self, account: int, hearer: Hearer, mailboxes: Iterable[int]) -> None:
         """Let the one watcher of an account hear of these mailboxes too."""
         self._accounts[account] = hearer
-        for mailbox in mailboxes:
-            self._watched[mailbox] = hearer
+        self._watched.update(dict.fromkeys(mailboxes, hearer))
 
     def unwatch(self, hearer: Hearer, mailboxes: Iterable[int]) -> None:
         """Let it hear of these mailboxes no more."""

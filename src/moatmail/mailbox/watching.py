@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from moatmail.core.errors import MoatmailError, PermanentError
-from moatmail.core.limits.mailbox import GATHER_SECONDS, HEAL_SECONDS, PAGE, WAKE_SLICE, WATCHED_MAILBOXES
+from moatmail.core.limits.mailbox import GATHER_SECONDS, HEAL_SECONDS, LISTED, PAGE, WAKE_SLICE, WATCHED_MAILBOXES
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.mailboxes import DELIMITER, Mailboxes, list_mailboxes
@@ -29,8 +31,8 @@ class TooMuchWatchedError(PermanentError):
     public = "too many mailboxes are watched"
 
 
-class Box(NamedTuple):
-    """What is compared of a mailbox."""
+class Box(msgspec.Struct, frozen=True, gc=False):
+    """What is compared of a mailbox; nothing for the collector of circles to look at, for there are thousands."""
 
     number: int
     name: str
@@ -210,32 +212,39 @@ class Watching:
         first = self._listed_at is None
         self._listed_at = self._clock.monotonic()
         before, subscribed_before = self.boxes, self.subscriptions
-        now = {row.id: Box.of(row, name) for name, row in listed.by_name.items()}
+        now: dict[int, Box] = {}
+        for count, (name, row) in enumerate(listed.by_name.items(), 1):
+            now[row.id] = Box.of(row, name)
+            if count % LISTED == 0:
+                await asyncio.sleep(0)
         self._listen(before, now)
         self._take(listed, now)
-        if first:
-            return
-        for number, box in before.items():
-            if number not in now:
-                self._tell_named(box, None)
-        for number, box in now.items():
+        if not first:
+            await self._compare_lists(before, subscribed_before)
+
+    async def _compare_lists(self, before: dict[int, Box], subscribed_before: frozenset[str]) -> None:
+        for box in [box for number, box in before.items() if number not in self.boxes]:
+            self._tell_named(box, None)
+        for count, (number, box) in enumerate(tuple(self.boxes.items()), 1):
             old = before.get(number)
             if old is None:
                 self._tell_named(box, None)
-                old = box._replace(uidnext=1, modseq=1, messages=0, unseen=0)
+                old = msgspec.structs.replace(box, uidnext=1, modseq=1, messages=0, unseen=0)
             elif old.name != box.name:
                 self._tell_named(box, old.name)
             self._compare(old, box)
+            if count % LISTED == 0:
+                await asyncio.sleep(0)
         for name in subscribed_before ^ self.subscriptions:
             for watcher in tuple(self._watchers):
                 watcher.subscribed(name)
 
     def _listen(self, before: dict[int, Box], now: dict[int, Box]) -> None:
         """Hear of what is in the list and of nothing else; raises TooMuchWatchedError."""
-        new = [number for number in now if number not in before]
+        new = now.keys() - before.keys()
         if self._listeners.watched + len(new) > WATCHED_MAILBOXES:
             raise TooMuchWatchedError
-        self._listeners.unwatch(self, [number for number in before if number not in now])
+        self._listeners.unwatch(self, before.keys() - now.keys())
         self._listeners.watch(self._opened.id, self, new)
 
     def _take(self, listed: Mailboxes, now: dict[int, Box]) -> None:

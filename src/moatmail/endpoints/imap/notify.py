@@ -17,7 +17,7 @@ from moatmail.endpoints.imap.folders import USES
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags
 from moatmail.endpoints.imap.watch import Watch
 from moatmail.mailbox.changes import fetch_changes
-from moatmail.mailbox.watching import Box, TooMuchWatchedError, watch
+from moatmail.mailbox.watching import Box, TooMuchWatchedError, Watching, watch
 from moatmail.wire.imap import events, fetch_grammar, responses
 from moatmail.wire.imap.fetch import Attribute, FetchItem
 from moatmail.wire.imap.notify import OVERFLOW, NotifyEvent
@@ -36,7 +36,7 @@ async def on_notify(conversation: Conversation, command: events.Notify) -> None:
     await sync(conversation)
     await _tell_hidden_flags(conversation)
     if command.status:
-        for box in wishes.covered():
+        for box in await wishes.covered():
             _tell_status(conversation, wishes, box)
             await conversation.pause()
     conversation.done(command, b"done")
@@ -54,10 +54,20 @@ async def _begin(conversation: Conversation, command: events.Notify) -> Watch:
             wishes.watching = await watch(conversation.account, door.listeners, door.clock, wishes)
         except TooMuchWatchedError:
             raise _TOO_MUCH from None
-        if len(wishes.covered()) > NOTIFY_WATCHED:
-            wishes.watching.remove(wishes)
-            raise _TOO_MUCH
+        await _bound(wishes, wishes.watching)
     return wishes
+
+
+async def _bound(wishes: Watch, watching: Watching) -> None:
+    """Refuse to watch the messages of too many mailboxes (RFC 5465 §3.1)."""
+    covered = NOTIFY_WATCHED + 1
+    try:
+        covered = len(await wishes.covered())
+    finally:
+        if covered > NOTIFY_WATCHED:
+            watching.remove(wishes)
+    if covered > NOTIFY_WATCHED:
+        raise _TOO_MUCH
 
 
 def _as_told(items: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:

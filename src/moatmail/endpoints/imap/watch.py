@@ -7,11 +7,13 @@ Must never know how a response is written, nor the store.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from moatmail.core.limits.endpoints import NOTIFY_DUE, NOTIFY_OWN
+from moatmail.core.limits.mailbox import LISTED
 from moatmail.mailbox.numbering import Span
 from moatmail.mailbox.watching import Box, Watching, superiors
 from moatmail.wire.imap.fetch import FetchItem
@@ -80,10 +82,16 @@ class Watch:
     def _subscriptions(self) -> frozenset[str]:
         return self.watching.subscriptions if self.watching is not None else frozenset()
 
-    def covered(self) -> list[Box]:
+    async def covered(self) -> list[Box]:
         """Give the mailboxes whose messages are watched."""
-        boxes = self.watching.boxes.values() if self.watching is not None else ()
-        return [box for box in boxes if self.events_of(box) & MESSAGE_EVENTS]
+        boxes = tuple(self.watching.boxes.values()) if self.watching is not None else ()
+        found: list[Box] = []
+        for count, box in enumerate(boxes, 1):
+            if self.events_of(box) & MESSAGE_EVENTS:
+                found.append(box)
+            if count % LISTED == 0:
+                await asyncio.sleep(0)
+        return found
 
     # ---- hearing (mailbox/watching.Watcher) ----
 
