@@ -147,6 +147,15 @@ INDEX_WORDS: Final = 2_000
 INDEX_SLICE: Final = 5_000
 """Places of a mailbox that are learnt between two turns of others."""
 
+INDEX_TAIL_KEPT: Final = 512
+"""Messages of an account's tail whose words are kept for the next search."""
+
+INDEX_TAIL_COST: Final = 500
+"""Octets that one of them costs beside its words."""
+
+INDEX_TAILS: Final = 16 * 1024 * 1024
+"""Octets of the tails that a process keeps, of all accounts together."""
+
 INDEX_TAIL_SLICE: Final = 64
 """Messages of the tail between two looks at the clock."""
 

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.events import Event
 from moatmail.core.limits import mailbox as limits
@@ -31,6 +33,17 @@ Tail = Mapping[int, Words]
 _ON_LOOP: Final = 64 * 1024
 
 
+class KnownTail:
+    """The messages of an account's tail as they were read up to the number `upto`: their rows, or their words where they were opened."""
+
+    __slots__ = ("octets", "rows", "upto")
+
+    def __init__(self) -> None:
+        self.rows: dict[int, UnindexedRow | Words | None] = {}
+        self.upto = 0
+        self.octets = 0
+
+
 class PartCache:
     """Open parts of all accounts in this process, the longest unused dropped first; `drop` forgets an account's."""
 
@@ -38,6 +51,28 @@ class PartCache:
         self._room = octets
         self._octets = 0
         self._parts: OrderedDict[tuple[int, bytes, FieldClass], Part] = OrderedDict()
+        self._tails: OrderedDict[int, KnownTail] = OrderedDict()
+        self._tail_octets = 0
+
+    def tail(self, account: int) -> KnownTail | None:
+        """Give what is known of an account's tail."""
+        return self._tails.get(account)
+
+    def keep_tail(self, account: int, tail: KnownTail) -> None:
+        """Know an account's tail from now on, unless it is large; those used longest ago are forgotten for it."""
+        self.forget_tail(account)
+        if tail.octets > limits.INDEX_CACHED_PART or len(tail.rows) > limits.INDEX_TAIL_KEPT:
+            return
+        self._tails[account] = tail
+        self._tail_octets += tail.octets
+        while self._tail_octets > limits.INDEX_TAILS:
+            self.forget_tail(next(iter(self._tails)))
+
+    def forget_tail(self, account: int) -> None:
+        """Forget it."""
+        gone = self._tails.pop(account, None)
+        if gone is not None:
+            self._tail_octets -= gone.octets
 
     def get(self, key: tuple[int, bytes, FieldClass]) -> Part | None:
         """Give a part that is here."""
@@ -57,7 +92,8 @@ class PartCache:
             self._octets -= gone.octets
 
     def drop(self, account: int) -> None:
-        """Forget an account's parts."""
+        """Forget an account's parts and its tail."""
+        self.forget_tail(account)
         for key in [key for key in self._parts if key[0] == account]:
             self._octets -= self._parts.pop(key).octets
 
@@ -84,6 +120,7 @@ class AccountIndex:
         self._events = events
         self._numbers: dict[int, dict[int, int]] = {}
         self._broken: set[tuple[bytes, FieldClass]] = set()
+        self._merged: frozenset[bytes] = frozenset()
 
     # ---- which message lies under which UID ----
 
@@ -111,7 +148,11 @@ class AccountIndex:
     async def segments(self, pause: Pause) -> list[Segment]:
         """Give the segments there are now; one that does not open is left out, and its messages are looked at one by one."""
         found: list[Segment] = []
-        for segment in await self._store.read(ListSegments(self._account)):
+        ids = await self._store.read(ListSegments(self._account))
+        if not self._merged.issubset(ids):
+            self._parts.forget_tail(self._account)  # a segment was dropped: its messages are in the tail again
+        self._merged = frozenset(ids)
+        for segment in ids:
             part = await self.part(segment, FieldClass.FROM)
             if part is not None:
                 found.append(Segment(segment, part.numbers))
@@ -143,18 +184,36 @@ class AccountIndex:
     # ---- messages that are in no segment yet ----
 
     async def tail(self, wanted: Callable[[int], bool], pause: Pause) -> Tail:
-        """Give the words of messages in no segment, of those whose number is wanted; messages without words are not among them."""
+        """Give the words of messages in no segment, of those whose number is wanted; messages without words are not among them.
+
+        What was read once is not read again: a message's words never change, and that it was merged since only says the same twice.
+        """
+        known = self._parts.tail(self._account) or KnownTail()
+        await self._read_tail(known)
         found: dict[int, Words] = {}
-        after = seen = 0
-        while seen < limits.INDEX_TAIL and (rows := await self._store.read(ListUnindexed(self._account, after))):
-            for row in rows:
-                words = self._open(row) if row.words and wanted(row.number) else None
-                if words is not None:
-                    found[row.number] = words
-                    await pause()
-            after = rows[-1].number
-            seen += len(rows)
+        for number, row in list(known.rows.items()):
+            if not wanted(number):
+                continue
+            words = self._open(row) if isinstance(row, UnindexedRow) else row
+            known.rows[number] = words
+            if words is not None:
+                found[number] = words
+            await pause()
+        self._parts.keep_tail(self._account, known)
         return found
+
+    async def _read_tail(self, known: KnownTail) -> None:
+        """Read on from where reading stopped; a message whose words are not made yet is looked at again next time."""
+        after, whole = known.upto, True
+        while len(known.rows) < limits.INDEX_TAIL and (rows := await self._store.read(ListUnindexed(self._account, after))):
+            for row in rows:
+                if row.words and row.number not in known.rows:
+                    known.rows[row.number] = msgspec.structs.replace(row, prefix=b"", summary=b"")
+                    known.octets += 3 * len(row.words) + limits.INDEX_TAIL_COST
+                whole = whole and bool(row.words)
+                if whole:
+                    known.upto = row.number
+            after = rows[-1].number
 
     def _open(self, row: UnindexedRow) -> Words | None:
         try:

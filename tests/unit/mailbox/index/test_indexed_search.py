@@ -15,9 +15,11 @@ import pytest
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Text
+from moatmail.mailbox.index.cache import AccountIndex
 from moatmail.mailbox.index.tend import Tender
+from moatmail.mailbox.index.words import Words
 from moatmail.mailbox.search_reader import MailboxReader
-from moatmail.store.index_items import CountUnindexed, ListSegments, UnindexedCount
+from moatmail.store.index_items import CountUnindexed, DropSegments, ListSegments, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Copy, EraseDue, Expunge, Move, StoreFlags
 from moatmail.store.queries import ListMailboxes
 from tests.house.indoors import NOW
@@ -195,3 +197,41 @@ async def test_a_closed_account_is_indexed_no_further(box: Box) -> None:
     await Tender(box.opened, lambda: False).run(NOW)
     assert await count(box) == UnindexedCount(20, 20)
     assert await segments(box) == 0
+
+
+async def test_words_of_the_tail_are_opened_once(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    original = AccountIndex._open
+
+    def counted(self: AccountIndex, row: UnindexedRow) -> Words | None:
+        opened.append(row.number)
+        return original(self, row)
+
+    monkeypatch.setattr(AccountIndex, "_open", counted)
+    for number in range(5):
+        await box.deliver(b"Subject: number %d\r\n\r\nx" % number)
+    for _ in range(3):
+        assert await box.find(HeaderText(b"subject", "number 3")) == [3]
+    assert len(opened) == 5
+    await box.deliver(b"Subject: number 33\r\n\r\nx")
+    assert await box.find(HeaderText(b"subject", "number 3")) == [3, 5]
+    assert len(opened) == 6
+    monkeypatch.setattr(limits, "INDEX_MERGE", 1)
+    await tend(box)
+    await box.deliver(b"Subject: number 34\r\n\r\nx")
+    assert await box.find(HeaderText(b"subject", "number 3")) == [3, 5, 6]
+    (segment,) = await box.opened.store.read(ListSegments(box.opened.id))
+    await box.opened.store.write(DropSegments(box.opened.id, (segment,)))
+    for _ in range(2):
+        assert await box.find(HeaderText(b"subject", "number 3")) == [3, 5, 6]
+
+
+async def test_words_made_later_are_found_in_the_tail(box: Box) -> None:
+    await box.deliver(b"Subject: early bird\r\n\r\nx", words=False)
+    await box.deliver(b"Subject: late bird\r\n\r\nx")
+    assert await box.find(HeaderText(b"subject", "bird")) == [0, 1]
+    await Tender(box.opened, lambda: True).run(0.0)
+    assert await box.find(HeaderText(b"subject", "bird")) == [0, 1]
+    known = box.opened.index._parts.tail(box.opened.id)
+    assert known is not None
+    assert len(known.rows) == 2
