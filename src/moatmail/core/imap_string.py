@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Octets as IMAP strings: quoted, literal, nstring and astring, ready for the wire.
 
-Obeys RFC 3501 §4.3 and §9 (string, nstring, astring), RFC 9051 §4.3.
+Obeys RFC 3501 §4.3 and §9 (string, nstring, astring), RFC 9051 §4.3 and §9, RFC 9755 §3 (UTF-8 in quotes).
 Must never know what the octets mean, nor which answer they go into.
 """
 
@@ -41,6 +41,13 @@ def string(value: bytes) -> bytes:
     return literal(value.replace(b"\0", b""))
 
 
+def string_utf8(value: bytes) -> bytes:
+    """Give `value` quoted if it is UTF-8, for who accepts that in quotes (RFC 9051 §9, RFC 9755 §3: QUOTED-CHAR); else as `string` does."""
+    if value.isascii() or len(value) > QUOTED_MAX or b"\r" in value or b"\n" in value or b"\0" in value or not _is_utf8(value):
+        return string(value)
+    return _quote(value)
+
+
 def nstring(value: bytes | None) -> bytes:
     """Give `value` as a string, or NIL for None; the empty string stays a string (RFC 3501 §4.5)."""
     return NIL if value is None else string(value)
@@ -52,6 +59,14 @@ def astring(value: bytes) -> bytes:
     if value and not value.translate(None, _ASTRING_CHARS) and value.upper() != NIL:
         return value
     return string(value)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _quote(value: bytes) -> bytes:

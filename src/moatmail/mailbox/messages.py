@@ -13,7 +13,7 @@ from moatmail.core.address import Address
 from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cover_with_mailbox_key
 from moatmail.crypto.seal import Purpose, SealKey, new_id
 from moatmail.mailbox.index import words
-from moatmail.mailbox.prefix import Prefix, for_reader, structure_behind
+from moatmail.mailbox.prefix import Prefix, for_reader, summarize
 from moatmail.message import summary, trace
 from moatmail.message.structure import Structure
 from moatmail.store.operations import INBOX, Delivery, NewContent, NewMessage
@@ -60,19 +60,19 @@ def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Del
 
 
 def append(prepared: Prepared, account: int, keys: AccountKeys, mailbox: int, flags: int, keywords: tuple[str, ...]) -> Delivery:
-    """Give the row of a message its owner puts into a mailbox (APPEND): no prefix, covered with the mailbox key."""
+    """Give the row of a message its owner puts into a mailbox (APPEND), covered with the mailbox key: no prefix but a surrogate, where one is due."""
     message_keys = MessageKeys.for_content(prepared.key)
     # The owner may date a message as he likes, before 1970 too; its id tells when it came, as that of its content does.
     message_id = new_id(int.from_bytes(prepared.content.id[:6], "big"))
     cover = cover_with_mailbox_key(keys.sealing, account, message_id, message_keys)
-    message = _row(prepared, account, message_id, message_keys, Prefix(b""), cover)
+    prefix = for_reader(b"", prepared.header) if prepared.header else Prefix(b"")
+    message = _row(prepared, account, message_id, message_keys, prefix, cover)
     return Delivery(message, mailbox, "", flags, keywords)
 
 
 def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys, prefix: Prefix, cover: bytes) -> NewMessage:
     sealing = SealKey(keys.message_key)
-    shift = len(prefix.octets) + prepared.shift - (len(prepared.header) if prefix.replaces else 0)
-    made = summary.build(structure_behind(prefix, prepared.structure), shift=shift)
+    made = summarize(prefix, prepared.structure, prepared.shift)
     return NewMessage(
         id=message_id,
         account=account,
@@ -80,13 +80,13 @@ def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys,
         cover=cover,
         prefix=sealing.seal(Purpose.PREFIX, account, message_id, prefix.encode()) if prefix.octets else b"",
         summary=sealing.seal(Purpose.SUMMARY, account, message_id, summary.encode(made)),
-        size=shift - prepared.shift + prepared.content.size,
+        size=made.size,
         received_at=prepared.received_at,
         words=words.seal(sealing, account, message_id, _words(made, prefix, prepared.words)) if prepared.words is not None else b"",
     )
 
 
 def _words(made: summary.Summary, prefix: Prefix, shared: words.ContentWords) -> words.Words:
-    """Give the words of a message as its owner sees it: what stands in front of the content is in the header too, or is all of it."""
-    header = words.header_words(prefix.octets) if prefix.octets else b""
-    return words.join(words.summary_words(made), header if prefix.replaces else header + shared.header, shared.body)
+    """Give the words of a message: what stands in front of the content is in its header too. A surrogate is for the eye, and nobody searches it."""
+    fields = prefix.for_utf8().octets
+    return words.join(words.summary_words(made), (words.header_words(fields) if fields else b"") + shared.header, shared.body)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages opened for their owner: keys from the cover, summary, and the octets that clients see.
 
-Obeys RFC 3501 §6.4.5 (sections count from the first octet that a client sees: prefix, then content).
+Obeys RFC 3501 §6.4.5 (sections count from the first octet that a client sees: prefix, then content), RFC 9755 §3 (who reads UTF-8 sees
+internationalized messages as they are).
 Must never know a protocol; what does not open raises SealBrokenError and is never served.
 """
 
@@ -17,7 +18,7 @@ from moatmail.crypto.seal import Purpose, SealKey
 from moatmail.mailbox import unsealing
 from moatmail.mailbox.prefix import Prefix
 from moatmail.mailbox.unsealing import decoded
-from moatmail.message.summary import Summary
+from moatmail.message.summary import Summary, for_utf8
 from moatmail.store.content import ContentFiles
 from moatmail.store.index_items import UnindexedRow
 from moatmail.store.interface import Store
@@ -45,18 +46,22 @@ def open_summary(opened: Owner, row: MessageRow | UnindexedRow) -> Summary:
 
 
 class OpenMessage:
-    """One message under its keys, opened as far as it is asked: `size` in octets as its owner sees it."""
+    """One message under its keys, opened as far as it is asked: `size` in octets as its owner sees it.
 
-    __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_skipped", "_summary", "row", "size")
+    For who reads UTF-8 (`utf8`) the row may tell another size: `told_size` is right in any case, `size` once the content is open.
+    """
 
-    def __init__(self, opened: Owner, row: MessageRow, summary: Summary | None = None) -> None:
-        """Open the cover; `summary` where it is open already. Raises SealBrokenError."""
+    __slots__ = ("_account", "_keys", "_opener", "_prefix", "_sealing", "_skipped", "_summary", "_utf8", "row", "size")
+
+    def __init__(self, opened: Owner, row: MessageRow, summary: Summary | None = None, *, utf8: bool = False) -> None:
+        """Open the cover; `summary` where it is open already, as everybody sees it. Raises SealBrokenError."""
         self.row = row
         self.size = row.size
+        self._utf8 = utf8
         self._account = opened.id
         self._keys: MessageKeys = open_cover(opened.keys, opened.id, row.id, row.cover)
         self._sealing = SealKey(self._keys.message_key)
-        self._summary = summary
+        self._summary = None if summary is None else self._shown(summary)
         self._opener: ContentOpener | None = None
         self._prefix = b""
         self._skipped = 0  # octets of the content's own header, where the prefix stands in its place
@@ -65,7 +70,7 @@ class OpenMessage:
     def summary(self) -> Summary:
         """Give the summary (of a row read with it); raises SealBrokenError."""
         if self._summary is None:
-            self._summary = decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row.id)
+            self._summary = self._shown(decoded(self._sealing.open(Purpose.SUMMARY, self._account, self.row.id, self.row.summary), self.row.id))
         return self._summary
 
     async def open(self, opened: Owner) -> OpenMessage:
@@ -78,10 +83,19 @@ class OpenMessage:
             self._opener = ContentOpener(source, self.row.content, self._keys.content_key)
             if self.row.prefix:
                 prefix = Prefix.decode(self._sealing.open(Purpose.PREFIX, self._account, self.row.id, self.row.prefix))
+                prefix = prefix.for_utf8() if self._utf8 else prefix
                 self._prefix = prefix.octets
                 self._skipped = self._opener.header_size if prefix.replaces else 0
             self.size = len(self._prefix) + self._opener.size - self._skipped
         return self
+
+    def _shown(self, summary: Summary) -> Summary:
+        return for_utf8(summary) if self._utf8 else summary
+
+    @property
+    def told_size(self) -> int:
+        """Give the size in octets; for who reads UTF-8 it needs a row read with its summary, or open content."""
+        return self.summary.size if self._utf8 and self._opener is None else self.size
 
     @property
     def header_size(self) -> int:

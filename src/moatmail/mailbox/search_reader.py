@@ -20,12 +20,15 @@ from moatmail.mailbox.opened import Opened
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.search_columns import Settled
 from moatmail.mailbox.unsealing import open_summary
-from moatmail.message.summary import Summary
+from moatmail.message.summary import Summary, for_utf8
 from moatmail.store.queries import MessageRow, MessageSizes
 
 
 class MailboxReader:
-    """Reads one mailbox of an open account, for one search at a time; a message under examination is opened once."""
+    """Reads one mailbox of an open account, for one search at a time; a message under examination is opened once.
+
+    Whoever asks, the real header is searched and sorted by, never the surrogate of an internationalized one.
+    """
 
     def __init__(self, opened: Opened, mailbox: int, events: EventSink) -> None:
         self._opened = opened
@@ -53,14 +56,14 @@ class MailboxReader:
         """Open a summary; raises SealBrokenError."""
         known = self._known.get(row.uid)
         if known is not None:
-            return known.summary(self._opened.keys, self._opened.id)
-        return open_summary(self._opened.keys, self._opened.id, row)
+            return for_utf8(known.summary(self._opened.keys, self._opened.id))
+        return for_utf8(open_summary(self._opened.keys, self._opened.id, row))
 
     async def content(self, row: MessageRow) -> OpenMessage:
         """Open a content; raises SealBrokenError, NotFoundError."""
         try:
             known = self._known.get(row.uid)
-            return await OpenMessage(self._opened, row, None if known is None else known.opened).open(self._opened)
+            return await OpenMessage(self._opened, row, None if known is None else known.opened, utf8=True).open(self._opened)
         except NotFoundError:
             if not await fetch_rows(self._opened, self._mailbox, (row.uid,)):
                 self._gone.add(row.uid)  # erased since its row was read

@@ -44,6 +44,17 @@ def find(root: PartPlace, path: Sequence[int]) -> PartPlace | None:
     return place
 
 
+def moved(place: PartPlace, octets: int) -> PartPlace:
+    """Give a place and all below it `octets` further on; depth is bounded by the parser's DEPTH_MAX."""
+    return msgspec.structs.replace(
+        place,
+        header_start=place.header_start + octets,
+        body_start=place.body_start + octets,
+        body_end=place.body_end + octets,
+        children=tuple([moved(child, octets) for child in place.children]),
+    )
+
+
 def section(root: PartPlace, path: Sequence[int], what: str) -> tuple[int, int] | None:
     """Give (start, length) of ``BODY[path.what]`` in octets, None if there is no such section (RFC 3501 §6.4.5).
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The summary of a message: what a reader's list asks for, made once at delivery.
 
-Obeys RFC 3501 §7.4.2 (ENVELOPE, BODY, BODYSTRUCTURE), §6.4.5 (sections), RFC 8970 (preview), RFC 5256 §2.1 (base subject).
+Obeys RFC 3501 §7.4.2 (ENVELOPE, BODY, BODYSTRUCTURE), §6.4.5 (sections), RFC 8970 (preview), RFC 5256 §2.1 (base subject),
+RFC 9051 §7.5.2 (message/global), RFC 6858 (what differs for readers of UTF-8).
 Must never know the store that keeps it, nor flags and UIDs.
 """
 
@@ -16,7 +17,7 @@ from moatmail.core.limits.message import LISTED_OCTETS_MAX
 from moatmail.message import places
 from moatmail.message.dates import parse_date
 from moatmail.message.encoded_word import decode_words
-from moatmail.message.fetch_items import render_body, render_envelope
+from moatmail.message.fetch_items import UTF8, render_body, render_envelope
 from moatmail.message.parameters import parameter_octets, parameter_text
 from moatmail.message.places import LEAF, MESSAGE, MULTIPART, PartPlace
 from moatmail.message.references import base_subject, message_id, message_ids
@@ -34,6 +35,20 @@ LISTED: Final = frozenset(
 """The header fields that clients ask for to show a list of messages (lower case); no trace field of ours is among them."""
 
 
+class UTF8View(msgspec.Struct, frozen=True, array_like=True):
+    """What a reader of UTF-8 is told instead: `size` in octets, the three FETCH items, and `moved`: how many octets further on all parts lie for him.
+
+    `fields` as in `Summary`.
+    """
+
+    size: int
+    moved: int
+    envelope: bytes
+    body: bytes
+    bodystructure: bytes
+    fields: tuple[tuple[bytes, bytes], ...] | None
+
+
 class Summary(msgspec.Struct, frozen=True, array_like=True):
     """Wire octets of the three FETCH items, the places of all parts, decoded header texts, and thread keys.
 
@@ -41,6 +56,7 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     readable one. The texts are decoded (RFC 2047), not case-folded. `references` are Message-IDs, oldest first, that of In-Reply-To last.
     `fields` are the header fields named in `LISTED` as they stand, each with its name in small letters, in their order; None where they are too
     large to be kept here, or the summary is older than they are.
+    `utf8` is there where a reader of UTF-8 is told something else; the texts are those of the real header, whoever reads.
     """
 
     version: int
@@ -62,10 +78,12 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     base_subject: str = ""
     is_reply: bool = False
     fields: tuple[tuple[bytes, bytes], ...] | None = None
+    utf8: UTF8View | None = None
 
 
 _DECODER = msgspec.msgpack.Decoder(Summary)
 _ENCODER = msgspec.msgpack.Encoder()
+_GLOBAL = b'"message" "global"'
 
 
 def build(structure: Structure, *, shift: int = 0, preview_source: bytes | None = None) -> Summary:
@@ -98,7 +116,35 @@ def build(structure: Structure, *, shift: int = 0, preview_source: bytes | None 
         base_subject=base,
         is_reply=is_reply,
         fields=_listed(structure),
+        utf8=_utf8_view(structure, shift) if _GLOBAL in bodystructure else None,
     )
+
+
+def build_with_surrogate(structure: Structure, shown: Structure, *, shift: int, shown_shift: int) -> Summary:
+    """Give the summary of a message whose header readers without UTF-8 see as a surrogate: `shown` is its structure with that header.
+
+    `shift` and `shown_shift` as in `build`. Texts and thread keys are those of the real header: a surrogate is for the eye (RFC 6858 §2),
+    and who searches or sorts means the message.
+    """
+    real, narrow = build(structure, shift=shift), build(shown, shift=shown_shift)
+    view = _utf8_view(structure, shift, real.root.body_start - narrow.root.body_start)
+    changed = {name: getattr(narrow, name) for name in ("size", "envelope", "body", "bodystructure", "root", "fields")}
+    return msgspec.structs.replace(real, utf8=view, **changed)
+
+
+def _utf8_view(structure: Structure, shift: int, further: int = 0) -> UTF8View:
+    body, bodystructure = render_body(structure.root, UTF8)
+    return UTF8View(structure.size + shift, further, render_envelope(structure.root.envelope or {}, UTF8), body, bodystructure, _listed(structure))
+
+
+def for_utf8(summary: Summary) -> Summary:
+    """Give the summary as a reader of UTF-8 sees the message."""
+    view = summary.utf8
+    if view is None:
+        return summary
+    root = summary.root if not view.moved else msgspec.structs.replace(places.moved(summary.root, view.moved), header_start=0)
+    told = {name: getattr(view, name) for name in ("size", "envelope", "body", "bodystructure", "fields")}
+    return msgspec.structs.replace(summary, root=root, utf8=None, **told)
 
 
 def _listed(structure: Structure) -> tuple[tuple[bytes, bytes], ...] | None:

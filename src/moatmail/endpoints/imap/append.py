@@ -2,7 +2,7 @@
 """APPEND: messages their owner puts into a mailbox, scanned and sealed while they come.
 
 Obeys RFC 3501 §6.3.11, RFC 3502 (several, all or none), RFC 3516 §4.4 (binary parts),
-RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 5321 §6.1 by analogy: OK means durable.
+RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 9755 §4 (headers in UTF-8), RFC 5321 §6.1 by analogy: OK means durable.
 Must never know how content is kept.
 """
 
@@ -112,10 +112,26 @@ async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
         incoming.finish()
     except HeaderTooLargeError:
         raise _HEADER_TOO_LARGE from None
+    header = incoming.header if conversation.utf8 and _is_internationalized(incoming.header) else b""
     words = await incoming.words(b"")
     content, key = await incoming.seal(b"")
-    prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at, words=words)
+    prepared = messages.Prepared(content, key, incoming.structure, incoming.moved, appending.received_at, header, words)
     return Sealed(content, messages.append(prepared, account.id, account.keys, appending.mailbox, appending.flags, appending.keywords))
+
+
+def _is_internationalized(header: bytes) -> bool:
+    """Tell whether a header is one of RFC 6532, which its other readers get a surrogate for.
+
+    Raw octets in another charset, or of a client that does not know UTF8=ACCEPT, are old mail that somebody brings along: it is kept and
+    given back as it is, and nothing is refused for it.
+    """
+    if header.isascii():
+        return False
+    try:
+        header.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 async def _feed_binary(appending: Appending, pieces: list[bytes]) -> None:

@@ -187,6 +187,11 @@ class Conversation:
         """Tell whether the client enabled IMAP4rev2 (RFC 9051 §6.3.1)."""
         return self.engine.profile.rev2
 
+    @property
+    def utf8(self) -> bool:
+        """Tell whether the client reads UTF-8: names, strings and headers as they are (RFC 9755 §3, RFC 9051 §5.1)."""
+        return self.engine.profile.utf8
+
     def now(self) -> float:
         """Give the wall clock."""
         return self.door.clock.now()

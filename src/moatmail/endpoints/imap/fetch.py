@@ -32,7 +32,7 @@ from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.view import View
-from moatmail.message.summary import Summary
+from moatmail.message.summary import Summary, for_utf8
 from moatmail.net.drive import PeerGoneError
 from moatmail.store.index_items import PlacedRow
 from moatmail.store.queries import MessageRow
@@ -71,8 +71,8 @@ class Plan:
         return self.summary and bool(self.quick) and not self.sets_seen
 
     @classmethod
-    def of(cls, command: events.Fetch) -> Plan:
-        """Look through the items once."""
+    def of(cls, command: events.Fetch, *, utf8: bool = False) -> Plan:
+        """Look through the items once; who reads UTF-8 may see messages of another size than the rows tell."""
         items = list(dict.fromkeys(command.items))
         if command.changed_since is not None and Attribute.MODSEQ not in items:
             items.append(Attribute.MODSEQ)  # RFC 7162 §3.1.4.1: CHANGEDSINCE asks for it
@@ -83,7 +83,10 @@ class Plan:
             sections,
             from_arrays=_FROM_ARRAYS.issuperset(items),
             content=content,
-            summary=not _FROM_SUMMARY.isdisjoint(items) or any(map(needs_summary, sections)) or bool(sections and not content),
+            summary=not _FROM_SUMMARY.isdisjoint(items)
+            or any(map(needs_summary, sections))
+            or bool(sections and not content)
+            or (utf8 and Attribute.RFC822_SIZE in items),
             sets_seen=any(not section.peek for section in sections),
             quick=() if content else tuple([_quick(item) for item in items]),
         )
@@ -97,7 +100,7 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     if command.uid:
         await sync(conversation, uid=True)
     spans = resolve(selected, command.sequence, uid=command.uid)
-    fetch = Fetch(conversation, selected, Plan.of(command), command.changed_since)
+    fetch = Fetch(conversation, selected, Plan.of(command, utf8=conversation.utf8), command.changed_since)
     conversation.begin_slice()
     if command.partial is not None:
         spans = await fetch.cut(spans, command.partial)
@@ -234,7 +237,7 @@ class Fetch:
             return False
         try:
             if self._plan.summary and known is not None:
-                subject.summary = known.summary(self._conversation.account.keys, self._conversation.account.id)
+                subject.summary = self._summary(known)
             items = self._quick_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
             self._note_damage(error)
@@ -258,6 +261,10 @@ class Fetch:
         if told_seen or self._conversation.condstore:
             items.extend(self._besides(subject, told_seen=told_seen))
         return items
+
+    def _summary(self, known: Known) -> Summary:
+        summary = known.summary(self._conversation.account.keys, self._conversation.account.id)
+        return for_utf8(summary) if self._conversation.utf8 else summary
 
     def _put_quickly(self, subject: _Subject, items: list[bytes]) -> bool:
         """Write a response; tells whether it is time to flush."""
@@ -344,10 +351,9 @@ class Fetch:
         """Write one FETCH response; a message that does not open is left out, and told at the end."""
         try:
             if known is not None and self._plan.known:
-                account = self._conversation.account
                 if self._plan.summary:
-                    subject.summary = known.summary(account.keys, account.id)
-                subject.message = OpenMessage(account, known.row, known.opened)
+                    subject.summary = self._summary(known)
+                subject.message = OpenMessage(self._conversation.account, known.row, known.opened, utf8=self._conversation.utf8)
             await self._write_items(subject, told_seen=told_seen)
         except SealBrokenError as error:
             self._note_damage(error)
@@ -478,6 +484,13 @@ def _save_date(subject: _Subject) -> bytes:
     return responses.rendered_item(b"SAVEDATE", format_date_time(ZonedMoment(int(subject.known().saved_at // 1))))
 
 
+def _size(subject: _Subject) -> bytes:
+    # RFC 9051 §7.5.2: as many octets as BODY[] has for this very reader; only for who reads UTF-8 the row may not know it.
+    if subject.message is not None:
+        return responses.size_item(subject.message.told_size)
+    return responses.size_item(subject.summary.size if isinstance(subject.summary, Summary) else subject.known().size)
+
+
 def _internal_date(subject: _Subject) -> bytes:
     return responses.rendered_item(b"INTERNALDATE", format_date_time(ZonedMoment(int(subject.known().received_at // 1))))
 
@@ -487,7 +500,7 @@ _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.FLAGS: _flags,
     Attribute.MODSEQ: _modseq,
     Attribute.INTERNALDATE: _internal_date,
-    Attribute.RFC822_SIZE: lambda subject: responses.size_item(subject.known().size),
+    Attribute.RFC822_SIZE: _size,
     Attribute.SAVEDATE: _save_date,
     Attribute.EMAILID: lambda subject: responses.rendered_item(b"EMAILID", b"(%b)" % email_id(subject.known().id)),
     # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.

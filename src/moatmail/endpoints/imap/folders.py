@@ -126,7 +126,7 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
     conversation.begin_slice()
     for name, childinfo in _select(names, command):
         attributes = _attributes(names, name, command)
-        conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.rev2))
+        conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.utf8))
         row = names.boxes.by_name.get(name)
         if command.returns.status and row is not None:
             await tell_status(conversation, name, row, command.returns.status)
@@ -184,5 +184,5 @@ async def on_lsub(conversation: Conversation, command: events.Lsub) -> None:
             levels = {superior for name in boxes.subscribed if not matches(name) for superior in _superiors(name)} - boxes.subscribed
         for name in _sorted(boxes.subscribed | levels):
             if matches(name):
-                conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB", utf8=conversation.rev2))
+                conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB", utf8=conversation.utf8))
     conversation.done(command, b"listed")

@@ -153,4 +153,4 @@ async def tell_status(conversation: Conversation, name: str, row: MailboxRow, it
         enable_condstore(conversation)  # RFC 7162 §3.1.7: asking for it enables CONDSTORE
     storage = await _deleted_storage(conversation, row) if b"DELETED-STORAGE" in items else 0
     values = [(item, storage if item == b"DELETED-STORAGE" else _STATUS[item](row, conversation)) for item in items]
-    conversation.untagged(responses.status(name, values, utf8=conversation.rev2))
+    conversation.untagged(responses.status(name, values, utf8=conversation.utf8))

@@ -23,7 +23,7 @@ __all__ = ["Door", "IMAPSession"]
 _FAULT_OF_OURS: Final = RefusedError(b"internal error, the administrator was told; please try again later", b"SERVERBUG")
 _NAME: Final = ((b"name", b"Moatmail"),)
 # RFC 5161 §3.1: what changes how we answer, and is told back as it is written.
-_ENABLED: Final = {b"CONDSTORE": b"CONDSTORE", b"UIDONLY": b"UIDONLY", b"IMAP4REV2": b"IMAP4rev2"}
+_ENABLED: Final = {b"CONDSTORE": b"CONDSTORE", b"UIDONLY": b"UIDONLY", b"IMAP4REV2": b"IMAP4rev2", b"UTF8=ACCEPT": b"UTF8=ACCEPT"}
 _APPEND_GRACE: Final = 60.0
 # The ends of a connection: nobody is left to be answered.
 _ENDS: Final = (PeerGoneError, DeadlinePassedError, HandshakeFailedError, ConnectionError)
@@ -142,6 +142,8 @@ async def _on_enable(conversation: Conversation, command: events.Enable) -> None
         conversation.engine.profile = replace(conversation.engine.profile, rev2=True)
         if conversation.selected is not None:
             conversation.selected.recent = []
+    if b"UTF8=ACCEPT" in names:
+        conversation.engine.profile = replace(conversation.engine.profile, utf8_accept=True)
     conversation.done(command, b"enabled")
 
 

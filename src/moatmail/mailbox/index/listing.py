@@ -60,7 +60,9 @@ class ListingBuilder:
         self._octets = 0
 
     def add(self, number: int, summary: Summary) -> None:
-        """Take a message."""
+        """Take a message; one that readers of UTF-8 are told otherwise is left out too."""
+        if summary.utf8 is not None:
+            return
         fields = msgspec.Raw(_ENCODER.encode(summary.fields))
         octets = len(summary.envelope) + len(summary.body) + len(summary.bodystructure) + 4 * len(summary.preview) + len(fields)
         if self._octets + octets <= LISTING_OCTETS:

@@ -126,9 +126,9 @@ class _Merging:
 
 
 async def open_unindexed(owner: Owner, row: UnindexedRow) -> OpenMessage:
-    """Open a message of the tail; raises SealBrokenError, NotFoundError."""
+    """Open a message of the tail as it is searched, with its real header; raises SealBrokenError, NotFoundError."""
     known = MessageRow(0, row.id, row.content, row.cover, row.prefix, row.summary, 0, 0.0, 0.0)
-    return await OpenMessage(owner, known).open(owner)
+    return await OpenMessage(owner, known, utf8=True).open(owner)
 
 
 def words_of(message: OpenMessage) -> Words:

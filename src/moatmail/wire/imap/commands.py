@@ -341,7 +341,7 @@ def open_command(parts: list[bytes], state: State, profile: Profile) -> Opening:
         raise BadSyntaxError(b"%b is not allowed in the %b state" % (name, state.value.encode()))
     if rule.numbers and profile.uid_only:
         demand_uid()
-    cursor.uid_only, cursor.utf8 = profile.uid_only, profile.rev2
+    cursor.uid_only, cursor.utf8, cursor.utf8_accept = profile.uid_only, profile.utf8, profile.utf8_accept
     cursor.qresync = profile.qresync
     if name in _CREDENTIALS and not profile.login_allowed:
         raise CommandRefusedError(b"use STARTTLS first", b"PRIVACYREQUIRED")  # RFC 3501 §6.2.3, RFC 5530 §3

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tokens of a command: a cursor over its lines and literals, and the primitive productions.
 
-Obeys RFC 3501 §9 (formal syntax) with what clients really send: octets over 127 in quoted strings are let in.
+Obeys RFC 3501 §9 (formal syntax) with what clients really send: octets over 127 in quoted strings are let in; RFC 9755 §3 and RFC 9051 §9 (UTF-8).
 Must never know a command.
 """
 
@@ -60,7 +60,7 @@ class LiteralPendingError(Exception):
 class Cursor:
     """A place in a command: `parts` are text, literal, text, literal, ... text; a text before a literal ends with its ``{n}``."""
 
-    __slots__ = ("_index", "_parts", "position", "qresync", "text", "uid_only", "utf8")
+    __slots__ = ("_index", "_parts", "position", "qresync", "text", "uid_only", "utf8", "utf8_accept")
 
     def __init__(self, parts: list[bytes], position: int = 0) -> None:
         """Start at octet `position` of the first text."""
@@ -68,7 +68,8 @@ class Cursor:
         self._index = 0
         self.text = parts[0]
         self.position = position
-        self.utf8 = False  # mailbox names are in UTF-8 (RFC 9051 §5.1)
+        self.utf8 = False  # names and quoted strings are in UTF-8 (RFC 9051 §5.1, RFC 9755 §3)
+        self.utf8_accept = False  # that by UTF8=ACCEPT: searches name no charset any more (RFC 9755 §3)
         self.uid_only = False  # message numbers are refused (RFC 9586 §3)
         self.qresync = False  # what needs QRESYNC may be asked for (RFC 7162 §3.2.3)
 
@@ -181,7 +182,7 @@ class Cursor:
         if end < 0:
             fail(b"%b: the quoted string does not end" % what)
         self.position = end + 1
-        return _clean(text[start:end], what)
+        return self._clean(text[start:end], what)
 
     def _quoted_with_escapes(self, what: bytes) -> bytes:
         text, start = self.text, self.position + 1
@@ -199,7 +200,14 @@ class Cursor:
             fail(b"%b: the quoted string does not end" % what)
         out.append(text[start:quote])
         self.position = quote + 1
-        return _clean(b"".join(out), what)
+        return self._clean(b"".join(out), what)
+
+    def _clean(self, octets: bytes, what: bytes) -> bytes:
+        if _FORBIDDEN_QUOTED.search(octets):
+            fail(b"%b holds an octet that a quoted string cannot" % what)
+        if self.utf8 and not octets.isascii():
+            _demand_utf8(octets, what)
+        return octets
 
     def _literal(self, what: bytes) -> bytes:
         marker = MARKER.match(self.text, self.position)
@@ -297,7 +305,8 @@ def fail(text: bytes) -> NoReturn:
     raise BadSyntaxError(text)
 
 
-def _clean(octets: bytes, what: bytes) -> bytes:
-    if _FORBIDDEN_QUOTED.search(octets):
-        fail(b"%b holds an octet that a quoted string cannot" % what)
-    return octets
+def _demand_utf8(octets: bytes, what: bytes) -> None:
+    try:
+        octets.decode()
+    except UnicodeDecodeError:
+        fail(b"%b is not in UTF-8" % what)  # RFC 9755 §3: BAD

@@ -47,6 +47,7 @@ EXTENSIONS: Final = (
     b"OBJECTID",  # RFC 8474
     b"QUOTA",  # RFC 9208
     b"QUOTA=RES-STORAGE",  # RFC 9208 §5.1
+    b"UTF8=ACCEPT",  # RFC 9755
 )
 
 
@@ -63,7 +64,8 @@ class State(Enum):
 class Profile:
     """The facts of a listener and a connection; `mechanisms` in capitals, offered inside TLS only unless `plain_allowed`.
 
-    `uid_only`: the client gave up message numbers (RFC 9586); `rev2`: it enabled IMAP4rev2 (RFC 9051 §6.3.1); `qresync`: QRESYNC (RFC 7162 §3.2.3).
+    `uid_only`: the client gave up message numbers (RFC 9586); `rev2`: it enabled IMAP4rev2 (RFC 9051 §6.3.1); `qresync`: QRESYNC (RFC 7162 §3.2.3);
+    `utf8_accept`: it enabled UTF8=ACCEPT (RFC 9755 §3).
     """
 
     hostname: bytes
@@ -76,6 +78,7 @@ class Profile:
     uid_only: bool = False
     rev2: bool = False
     qresync: bool = False
+    utf8_accept: bool = False
     literals_before_login: int = limits.LITERALS_BEFORE_LOGIN
     literals: int = limits.LITERALS
 
@@ -83,6 +86,11 @@ class Profile:
     def login_allowed(self) -> bool:
         """Tell whether credentials may be sent now (RFC 3501 §7.2.1, RFC 8314 §4.1)."""
         return self.tls_active or self.plain_allowed
+
+    @property
+    def utf8(self) -> bool:
+        """Tell whether the client reads UTF-8 in names, strings and headers: RFC 9755 is for IMAP4rev1, IMAP4rev2 contains it."""
+        return self.rev2 or self.utf8_accept
 
     def with_tls(self) -> Profile:
         """Give the profile as it is after the handshake of STARTTLS."""

@@ -119,12 +119,16 @@ class SearchParser:
         """Take ``CHARSET name`` and the space behind it."""
         cursor = self._cursor
         if cursor.text[cursor.position : cursor.position + 8].upper() == b"CHARSET ":
+            if cursor.utf8_accept:
+                fail(b"no charset is named after ENABLE UTF8=ACCEPT")  # RFC 9755 §3: everything is in UTF-8
             cursor.position += 8
             self.charset_name()
 
     def charset_name(self) -> None:
         """Take the name of a charset and the space behind it: SORT and THREAD have it without a word before (RFC 5256 §3)."""
         codec = CHARSETS.get(self._cursor.astring(b"a charset").upper())
+        if self._cursor.utf8_accept and codec != "utf-8":
+            fail(b"the charset is UTF-8 after ENABLE UTF8=ACCEPT")  # RFC 9755 §3; SORT and THREAD have to name one (RFC 5256 §3)
         if codec is None:
             # RFC 3501 §6.4.4: the code lists what we do understand.
             raise CommandRefusedError(b"this charset is not supported", b"BADCHARSET (US-ASCII UTF-8)")
