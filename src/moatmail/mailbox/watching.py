@@ -175,10 +175,8 @@ class Watching:
 
     async def _refresh(self) -> None:
         async with self._lock:
-            if self._names_due:
-                await self._relist()
-            while self._due:
-                await self._recount()
+            while self._names_due or self._due:
+                await (self._relist() if self._names_due else self._recount())
 
     async def _recount(self) -> None:
         due, self._due = self._due, set()
@@ -188,7 +186,7 @@ class Watching:
                 continue
             row = await self._opened.store.read(GetMailbox(self._opened.id, number))
             if row is None:
-                self.look()  # it is gone: of that tells the list
+                self._names_due = True  # it is gone: of that tells the list
                 continue
             now = Box.of(row, before.name)
             self.boxes[number] = now
