@@ -297,20 +297,30 @@ async def test_a_session_is_not_told_of_what_it_did_itself(lab: Lab) -> None:
     await lab.deliver(HELLO, HELLO)
     one, two = await lab.client(select="INBOX"), await lab.client()
     await one.ok(f"NOTIFY SET (personal ({EVERYTHING} MailboxName SubscriptionChange))")
-    await one.append("Drafts", HELLO)
-    await one.ok("COPY 1:2 Sent")
-    await one.ok("MOVE 1 Trash")
-    await one.ok("CREATE Mine/x")
-    await one.ok("RENAME Mine Yours")
-    await one.ok("SUBSCRIBE Yours")
-    await one.ok("UNSUBSCRIBE Yours")
-    await one.ok("DELETE Yours/x")
-    await asyncio.sleep(2 * mailbox_limits.GATHER_SECONDS)
+    append = f"APPEND Drafts {{{len(HELLO)}+}}\r\n".encode() + HELLO
+    told: list[bytes] = []
+    for command in (append, "COPY 1:2 Sent", "MOVE 1 Trash", "CREATE Mine/x", "RENAME Mine Yours", "SUBSCRIBE Yours", "UNSUBSCRIBE Yours", "DELETE Yours/x"):
+        told += await one.ok(command)
+        await asyncio.sleep(2 * mailbox_limits.GATHER_SECONDS)
+    assert [line for line in told if line.startswith((b"STATUS", b"LIST"))] == []
     await two.append("Archive", HELLO)
     assert (await status(one))[0] == b"Archive"
     await two.append("Drafts", HELLO)
     name, values = await status(one)
     assert (name, values[b"MESSAGES"]) == (b"Drafts", 2)
+
+
+async def test_what_happened_while_a_message_came_is_told_behind_it(lab: Lab) -> None:
+    one, two = await lab.client(), await lab.client()
+    await one.ok("NOTIFY SET (personal (MessageNew MessageExpunge))")
+    one.send(b"a APPEND Drafts {%d}\r\n" % len(HELLO))
+    assert (await one.line()).startswith(b"+")
+    one.send(HELLO[:9])
+    await two.append("Sent", HELLO)
+    await asyncio.sleep(2 * mailbox_limits.GATHER_SECONDS)
+    one.send(HELLO[9:] + b"\r\n")
+    assert (await one.line()).startswith(b"a OK [APPENDUID ")
+    assert (await status(one))[0] == b"Sent"
 
 
 async def test_what_another_did_at_the_same_time_is_told(lab: Lab) -> None:
