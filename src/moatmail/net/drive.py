@@ -107,6 +107,11 @@ class Connection(Stream, Generic[E]):
         self.finishing = True
         self.notify()
 
+    @property
+    def congested(self) -> bool:
+        """Tell whether the peer leaves more than OUTPUT_HIGH octets unread."""
+        return self._output_full
+
     def flush(self) -> None:
         """Send the engine's output now."""
         if self._engine is not None and (out := self._engine.take_output()):

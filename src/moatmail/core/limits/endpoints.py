@@ -18,6 +18,7 @@ SLICE: Final = 10_000  # numbers looked at once where one costs less than a tent
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
 CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
 IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
+IDLE_WORD_SECONDS: Final = 270.0  # of silence during IDLE, then a word: networks of telephones forget a connection after five minutes and more
 PROGRESS_EVERY: Final = 10.0  # seconds between two notices of how far a long command came (RFC 9585 §4: not so often that they are the work)
 BINARY_APPEND: Final = 4 * 1024 * 1024  # octets of a message announced as binary (RFC 3516): it is held whole to be made one without binary parts
 PIECE: Final = 64 * 1024  # octets of it that are scanned and sealed at once

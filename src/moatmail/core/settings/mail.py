@@ -48,7 +48,10 @@ class IMAP:
 
     login_seconds: float = setting(60.0, "How long a session may take to log in.", unit="seconds", check=between(5, 3600))
     idle_seconds: float = setting(
-        1860.0, "Silence after which a session is closed; RFC 9051 §5.4 wants at least 30 minutes.", unit="seconds", check=between(1800, 86_400)
+        1860.0,
+        "Silence after which a session is closed, but not while it idles (IDLE); RFC 9051 §5.4 wants at least 30 minutes.",
+        unit="seconds",
+        check=between(1800, 86_400),
     )
     write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
     max_connections: int = setting(5000, "Sessions of one process.", check=between(1, 100_000))

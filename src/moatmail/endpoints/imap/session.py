@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
+from moatmail.core.limits.endpoints import IDLE_WORD_SECONDS
 from moatmail.endpoints.imap import alter, append, fetch, folders, login, notify, quota, search, select, sort
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
 from moatmail.endpoints.imap.sync import enable_condstore
@@ -45,7 +46,7 @@ class IMAPSession:
         engine.greeting(conversation.door.hostname.encode())
         try:
             while not engine.closing:
-                event = await connection.next_event(self._patience())
+                event = await self._next()
                 if event is None or self._is_ended:
                     await self._look_around()
                 else:
@@ -62,6 +63,19 @@ class IMAPSession:
         opened = self._conversation.opened
         return opened is not None and opened.ended
 
+    async def _next(self) -> events.Event | None:
+        """Wait for the client; one that idles is not sent away for its silence, but told a word now and then."""
+        conversation = self._conversation
+        while True:
+            try:
+                return await conversation.connection.next_event(self._patience())
+            except DeadlinePassedError:
+                if conversation.idle is None or conversation.connection.congested:
+                    raise
+                # RFC 2177 §3 lets us log it out after half an hour. Telephones idle for ever, though, and their networks forget who is silent:
+                # the word keeps the way open, and finds those who are gone.
+                conversation.untagged(b"OK still here")
+
     def _patience(self) -> float:
         """Give the seconds to wait for the client: little before login, and what its rate earned while a message comes."""
         conversation = self._conversation
@@ -69,6 +83,8 @@ class IMAPSession:
         settings = door.settings()
         if conversation.opened is None:
             return max(0.0, self._login_until - door.clock.monotonic())
+        if conversation.idle is not None:
+            return IDLE_WORD_SECONDS
         if conversation.appending is None:
             return settings.imap.idle_seconds
         spent = door.clock.monotonic() - conversation.appending.since

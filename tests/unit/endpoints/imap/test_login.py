@@ -147,6 +147,18 @@ async def test_who_is_silent_is_sent_away(furnished: Path, tmp_path: Path) -> No
         assert await client.line() == b"* BYE idle for too long"
 
 
+async def test_who_idles_is_told_a_word_now_and_then_and_may_stay(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moatmail.endpoints.imap.session.IDLE_WORD_SECONDS", 0.15)
+    async with imap_lab(furnished, tmp_path / "data", settings=quick(idle_seconds=0.3)) as lab:
+        client = await lab.client()
+        client.send(b"i IDLE\r\n")
+        assert (await client.line()).startswith(b"+")
+        assert [await client.line() for _ in range(4)] == [b"* OK still here"] * 4
+        client.send(b"DONE\r\n")
+        await client.rest(b"i")
+        assert await client.line() == b"* BYE idle for too long"
+
+
 async def test_a_server_that_goes_down_says_bye(lab: Lab) -> None:
     client = await lab.client(select="INBOX")
     client.send(b"i IDLE\r\n")
