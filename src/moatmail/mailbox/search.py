@@ -18,6 +18,7 @@ from moatmail.core.limits import mailbox as limits
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.criteria import Criterion
 from moatmail.mailbox.search_columns import Columns, Settled, Snapshot
+from moatmail.mailbox.search_facts import Facts, facts_test
 from moatmail.mailbox.search_message import Candidate, Content, Level, Test, asks_sizes, build_test
 from moatmail.message.summary import Summary
 from moatmail.store.queries import MessageRow
@@ -111,7 +112,11 @@ async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slice
     if rest:
         slices.goal = len(rest)
         opening = _Opening(build_test(criterion, columns), snapshot, reader, slices)
-        if asks_sizes(criterion):
+        quick = facts_test(criterion)
+        if quick is not None:
+            more, rest = await opening.by_facts(rest, quick), []
+            found, _ = _narrow(sorted(found + more), rest, need)
+        elif asks_sizes(criterion):
             more, rest = await opening.by_sizes(rest)
             slices.progress = slices.goal - len(rest)
             found, rest = _narrow(sorted(found + more), rest, need)
@@ -146,6 +151,19 @@ class _Opening:
             found += await self._page(ordered[start : start + limits.SEARCH_PAGE], stop=need is not Need.ALL)
             if found and need is not Need.ALL:
                 break
+        return found
+
+    async def by_facts(self, places: list[int], matches: Facts) -> list[int]:
+        """Give those of `places` (rising) that match, where size and internal date decide alone."""
+        found: list[int] = []
+        uids = self._uids
+        at = 0
+        while at < len(places) and (page := await self._reader.sizes(uids[places[at]] - 1)):
+            wanted = {uid for uid, size, received_at in page if matches(size, received_at)}
+            beyond = bisect_right(places, page[-1][0], lo=at, key=uids.__getitem__)
+            found.extend([place for place in places[at:beyond] if uids[place] in wanted])
+            at = beyond
+            await self._slices.pause()
         return found
 
     async def by_sizes(self, places: list[int]) -> tuple[list[int], list[int]]:

@@ -150,10 +150,13 @@ INDEX_SLICE: Final = 5_000
 INDEX_TAIL_KEPT: Final = 512
 """Messages of an account's tail whose words are kept for the next search."""
 
+INDEX_TAIL_OCTETS: Final = 6 * 1024 * 1024
+"""Octets of a tail that is kept."""
+
 INDEX_TAIL_COST: Final = 500
 """Octets that one of them costs beside its words."""
 
-INDEX_TAILS: Final = 16 * 1024 * 1024
+INDEX_TAILS: Final = 32 * 1024 * 1024
 """Octets of the tails that a process keeps, of all accounts together."""
 
 INDEX_TAIL_SLICE: Final = 64

@@ -36,12 +36,13 @@ _ON_LOOP: Final = 64 * 1024
 class KnownTail:
     """The messages of an account's tail as they were read up to the number `upto`: their rows, or their words where they were opened."""
 
-    __slots__ = ("octets", "rows", "upto")
+    __slots__ = ("octets", "rows", "upto", "used")
 
     def __init__(self) -> None:
         self.rows: dict[int, UnindexedRow | Words | None] = {}
         self.upto = 0
         self.octets = 0
+        self.used = True
 
 
 class PartCache:
@@ -61,7 +62,7 @@ class PartCache:
     def keep_tail(self, account: int, tail: KnownTail) -> None:
         """Know an account's tail from now on, unless it is large; those used longest ago are forgotten for it."""
         self.forget_tail(account)
-        if tail.octets > limits.INDEX_CACHED_PART or len(tail.rows) > limits.INDEX_TAIL_KEPT:
+        if tail.octets > limits.INDEX_TAIL_OCTETS or len(tail.rows) > limits.INDEX_TAIL_KEPT:
             return
         self._tails[account] = tail
         self._tail_octets += tail.octets
@@ -139,7 +140,12 @@ class AccountIndex:
         return known
 
     def sweep(self, in_use: Callable[[int], bool]) -> None:
-        """Drop what is known of mailboxes that nobody looks at any more."""
+        """Drop what is known of mailboxes that nobody looks at any more, and the tail unless it was used since the last sweep."""
+        tail = self._parts.tail(self._account)
+        if tail is not None:
+            if not tail.used:
+                self._parts.forget_tail(self._account)
+            tail.used = False
         for mailbox in [mailbox for mailbox in self._numbers if not in_use(mailbox)]:
             del self._numbers[mailbox]
 
@@ -189,6 +195,7 @@ class AccountIndex:
         What was read once is not read again: a message's words never change, and that it was merged since only says the same twice.
         """
         known = self._parts.tail(self._account) or KnownTail()
+        known.used = True
         await self._read_tail(known)
         found: dict[int, Words] = {}
         for number, row in list(known.rows.items()):
