@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from moatmail.core.errors import TemporaryError
 from moatmail.core.limits.endpoints import NOTIFY_WATCHED
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.fetch import Fetch, Plan
@@ -127,7 +128,11 @@ async def _tell_fresh(conversation: Conversation, wishes: Watch) -> None:
         return
     items = wishes.items if conversation.uid_only else fetch_grammar.with_uid(wishes.items)
     plan = Plan.of(events.Fetch(b"*", True, SequenceSet(()), items))
-    await Fetch(conversation, selected, plan, None).run(selected.numbering.spans_of_uids(spans))
+    try:
+        await Fetch(conversation, selected, plan, None).run(selected.numbering.spans_of_uids(spans))
+    except TemporaryError:
+        wishes.fresh = spans + wishes.fresh  # the store is away for a moment: told at the next look, some of it twice
+        raise
 
 
 def _tell_status(conversation: Conversation, wishes: Watch, box: Box) -> None:
