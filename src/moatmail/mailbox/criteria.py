@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a search asks of a message, as a tree of frozen values, and how two texts are compared.
 
-Obeys RFC 3501 §6.4.4 (substrings, whatever the case), Unicode UAX #15 (NFKC) and §3.13 (case folding).
+Obeys RFC 3501 §6.4.4 (substrings, whatever the case), RFC 8514 §4.3 (save dates), Unicode UAX #15 (NFKC) and §3.13 (case folding).
 Must never know the protocol that asks: IMAP and JMAP translate their own words into these.
 """
 
@@ -99,6 +99,14 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """The day in UTC on which the message came into this mailbox, time disregarded (RFC 8514 §4.3)."""
+
+    relation: Relation
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedUntil:
     """The internal date is `moment` (epoch seconds) or before."""
 
@@ -146,7 +154,9 @@ class Text:
     text: str
 
 
-Criterion = And | Or | Not | Flag | Keyword | Uids | ModSeq | Larger | Smaller | Received | ReceivedUntil | ReceivedFrom | Sent | HeaderText | Body | Text
+Criterion = (
+    And | Or | Not | Flag | Keyword | Uids | ModSeq | Larger | Smaller | Received | Saved | ReceivedUntil | ReceivedFrom | Sent | HeaderText | Body | Text
+)
 
 
 def fold(text: str) -> str:

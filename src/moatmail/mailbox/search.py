@@ -38,8 +38,8 @@ class Need(Enum):
 class Reader(Protocol):
     """Reads the messages of one mailbox; each call is one page, answered without holding the loop."""
 
-    async def sizes(self, after: int) -> Sequence[tuple[int, int, float]]:
-        """Give (uid, size, received_at) of the next messages after a UID, at most a page."""
+    async def sizes(self, after: int) -> Sequence[tuple[int, int, float, float]]:
+        """Give (uid, size, received_at, saved_at) of the next messages after a UID, at most a page."""
         ...
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
@@ -173,7 +173,7 @@ class _Opening:
         uids = self._uids
         at = 0
         while at < len(places) and (page := await self._reader.sizes(uids[places[at]] - 1)):
-            known = {uid: (size, received_at) for uid, size, received_at in page}
+            known = {uid: (size, received_at, saved_at) for uid, size, received_at, saved_at in page}
             beyond = bisect_right(places, page[-1][0], lo=at, key=uids.__getitem__)
             for place in places[at:beyond]:
                 facts = known.get(uids[place])
@@ -203,7 +203,7 @@ class _Opening:
 
     async def _matches(self, place: int, row: MessageRow) -> bool:
         """Open one message step by step until the question is decided."""
-        candidate = Candidate(place, row.size, row.received_at)
+        candidate = Candidate(place, row.size, row.received_at, row.saved_at)
         try:
             candidate.open_summary(self._reader.summary(row))
             answer = self._test(candidate)

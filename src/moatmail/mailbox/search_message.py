@@ -25,6 +25,7 @@ from moatmail.mailbox.criteria import (
     ReceivedFrom,
     ReceivedUntil,
     Relation,
+    Saved,
     Sent,
     Smaller,
     Text,
@@ -81,17 +82,19 @@ class Candidate:
         "place",
         "received_at",
         "received_day",
+        "saved_day",
         "sent_day",
         "size",
         "summary",
     )
 
-    def __init__(self, place: int, size: int, received_at: float) -> None:
+    def __init__(self, place: int, size: int, received_at: float, saved_at: float) -> None:
         """Begin with what a page of sizes tells."""
         self.place = place
         self.size = size
         self.received_at = received_at
         self.received_day = int(received_at // _DAY)
+        self.saved_day = int(saved_at // _DAY)
         self.level = Level.SIZES
         self.summary: Summary | None = None
         self.sent_day: int | None = None
@@ -205,7 +208,7 @@ def asks_sizes(criterion: Criterion) -> bool:
         return any(map(asks_sizes, criterion.parts))
     if isinstance(criterion, Not):
         return asks_sizes(criterion.part)
-    return isinstance(criterion, Larger | Smaller | Received | ReceivedUntil | ReceivedFrom)
+    return isinstance(criterion, Larger | Smaller | Received | Saved | ReceivedUntil | ReceivedFrom)
 
 
 def _and(criterion: And, columns: Columns) -> Test:
@@ -253,6 +256,11 @@ def _smaller(criterion: Smaller, _columns: Columns) -> Test:
 def _received(criterion: Received, _columns: Columns) -> Test:
     compare, day = _COMPARE[criterion.relation], criterion.day.toordinal() - _EPOCH
     return lambda candidate: compare(candidate.received_day, day)
+
+
+def _saved(criterion: Saved, _columns: Columns) -> Test:
+    compare, day = _COMPARE[criterion.relation], criterion.day.toordinal() - _EPOCH
+    return lambda candidate: compare(candidate.saved_day, day)
 
 
 def _received_until(criterion: ReceivedUntil, _columns: Columns) -> Test:
@@ -314,6 +322,7 @@ _BUILDERS: Final[dict[type[Any], Callable[[Any, Columns], Test]]] = {
     Larger: _larger,
     Smaller: _smaller,
     Received: _received,
+    Saved: _saved,
     ReceivedUntil: _received_until,
     ReceivedFrom: _received_from,
     Sent: _sent,

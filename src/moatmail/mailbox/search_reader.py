@@ -37,10 +37,9 @@ class MailboxReader:
         self._known: dict[int, Known] = {}
         self._gone: set[int] = set()
 
-    async def sizes(self, after: int) -> Sequence[tuple[int, int, float]]:
-        """Give (uid, size, received_at) of the next messages after a UID, at most a page."""
-        page = await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
-        return [(uid, size, received_at) for uid, size, received_at, _saved_at in page]
+    async def sizes(self, after: int) -> Sequence[tuple[int, int, float, float]]:
+        """Give (uid, size, received_at, saved_at) of the next messages after a UID, at most a page."""
+        return await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with prefix and summary; one that is gone may be among them for as long as its content is not asked for."""

@@ -103,7 +103,7 @@ async def each(uids: Sequence[int], places: Sequence[int], reader: Reader, slice
 async def _by_rows(uids: Sequence[int], places: Sequence[int], reader: Reader, slices: Slices) -> AsyncIterator[Subject]:
     at = 0
     while at < len(places) and (page := await reader.sizes(uids[places[at]] - 1)):
-        known = {uid: (size, received_at) for uid, size, received_at in page}
+        known = {uid: (size, received_at) for uid, size, received_at, _saved_at in page}
         while at < len(places) and uids[places[at]] <= page[-1][0]:
             facts = known.get(uids[places[at]])
             if facts is not None:

@@ -100,9 +100,9 @@ class Shelf:
 
     # ---- the port of the search ----
 
-    async def sizes(self, after: int) -> Sequence[tuple[int, int, float]]:
+    async def sizes(self, after: int) -> Sequence[tuple[int, int, float, float]]:
         self.opened.append("sizes")
-        rows = [(one.uid, one.size, one.received.timestamp()) for one in self.mail if not one.gone and one.uid > after]
+        rows = [(one.uid, one.size, one.received.timestamp(), 0.0) for one in self.mail if not one.gone and one.uid > after]
         return rows[: self.page]
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:

@@ -169,8 +169,8 @@ async def on_expunge(conversation: Conversation, command: events.Expunge) -> Non
     selected = conversation.changeable
     await sync(conversation)
     view = await current_view(conversation)
-    await _expunge(conversation, selected, view.deleted())
-    conversation.done(command, b"expunged")
+    went = await _expunge(conversation, selected, view.deleted())
+    conversation.done(command, b"expunged", _highest(conversation, selected, went=went))
 
 
 async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge) -> None:
@@ -183,10 +183,18 @@ async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge)
         wanted.extend(deleted[bisect_left(deleted, low) : bisect_right(deleted, high)])
         if count % CHANGES == CHANGES - 1:
             await conversation.pause()
-    await _expunge(conversation, selected, wanted)
-    conversation.done(command, b"expunged")
+    went = await _expunge(conversation, selected, wanted)
+    conversation.done(command, b"expunged", _highest(conversation, selected, went=went))
 
 
-async def _expunge(conversation: Conversation, selected: Selected, uids: Iterable[int]) -> None:
+def _highest(conversation: Conversation, selected: Selected, *, went: bool) -> bytes:
+    """RFC 7162 §3.2.7: up to where the client knows all now, for it will not hear of what went by any message's MODSEQ."""
+    return responses.highest_modseq(selected.modseq) if went and conversation.qresync else b""
+
+
+async def _expunge(conversation: Conversation, selected: Selected, uids: Iterable[int]) -> bool:
+    """Remove messages; tells whether anything went."""
+    before = selected.modseq
     await placements.expunge(conversation.account, selected.mailbox, list(uids), conversation.now())
     await sync(conversation, own=True)
+    return selected.modseq != before

@@ -188,6 +188,11 @@ class Conversation:
         return self.engine.profile.rev2
 
     @property
+    def qresync(self) -> bool:
+        """Tell whether the client enabled QRESYNC: what went is told by VANISHED (RFC 7162 §3.2.3)."""
+        return self.engine.profile.qresync
+
+    @property
     def utf8(self) -> bool:
         """Tell whether the client reads UTF-8: names, strings and headers as they are (RFC 9755 §3, RFC 9051 §5.1)."""
         return self.engine.profile.utf8

@@ -21,6 +21,7 @@ from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
+from moatmail.endpoints.imap.resync import tell_vanished
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
@@ -100,6 +101,9 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     if command.uid:
         await sync(conversation, uid=True)
     spans = resolve(selected, command.sequence, uid=command.uid)
+    if command.vanished and command.changed_since is not None:
+        # RFC 7162 §3.2.6: ahead of what changed. A set that ends with * reaches up to what came last, though it may be gone.
+        await tell_vanished(conversation, command.changed_since, command.sequence.resolve(selected.uidnext - 1) + tuple(selected.saved_ranges()))
     fetch = Fetch(conversation, selected, Plan.of(command, utf8=conversation.utf8), command.changed_since)
     conversation.begin_slice()
     if command.partial is not None:

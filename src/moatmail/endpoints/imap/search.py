@@ -284,6 +284,7 @@ _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {
     keys.Larger: lambda key, _: criteria.Larger(key.size),
     keys.Smaller: lambda key, _: criteria.Smaller(key.size),
     keys.Received: lambda key, _: criteria.Received(criteria.Relation(key.relation.value), key.day),
+    keys.Saved: lambda key, _: criteria.Saved(criteria.Relation(key.relation.value), key.day),
     # RFC 5032 §3: both ends belong to the interval.
     keys.Older: lambda key, present: criteria.ReceivedUntil(present.now - key.seconds),
     keys.Younger: lambda key, present: criteria.ReceivedFrom(present.now - key.seconds),

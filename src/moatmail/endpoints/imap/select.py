@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SELECT, EXAMINE, CLOSE, UNSELECT, STATUS, and waiting for changes: NOOP, CHECK, IDLE.
 
-Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7,
+Obeys RFC 3501 §6.1.2, §6.3.1, §6.3.2, §6.3.10, §6.4.1, §6.4.2, RFC 2177 (IDLE), RFC 3691 (UNSELECT), RFC 7162 §3.1.2 (HIGHESTMODSEQ), §3.1.7, §3.2.5 (QRESYNC),
 RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE), RFC 8474 §4 (MAILBOXID), RFC 9208 §4.1.4 (DELETED-STORAGE).
 Must never know how rows are kept.
 """
@@ -13,6 +13,7 @@ from typing import Final
 
 from moatmail.core.errors import NotFoundError
 from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.endpoints.imap.resync import resynchronize
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_recent
 from moatmail.mailbox import mailboxes, placements
@@ -35,7 +36,7 @@ async def on_select(conversation: Conversation, command: events.Select | events.
     view = await account.views.current(row.id)
     if view is None:
         raise NotFoundError(public="no such mailbox")
-    if command.condstore:
+    if command.condstore or command.known is not None:
         enable_condstore(conversation)
     selected = _open(view, read_only=read_only)
     conversation.selected = selected
@@ -44,6 +45,8 @@ async def on_select(conversation: Conversation, command: events.Select | events.
         # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
         conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
     conversation.attend()
+    if command.known is not None and command.known.uidvalidity == row.uidvalidity:
+        await resynchronize(conversation, command.known.modseq, command.known.uids)
     code, text = (b"READ-ONLY", b"examined") if read_only else (b"READ-WRITE", b"selected")
     conversation.done(command, text, code)
 

@@ -24,7 +24,7 @@ __all__ = ["Door", "IMAPSession"]
 _FAULT_OF_OURS: Final = RefusedError(b"internal error, the administrator was told; please try again later", b"SERVERBUG")
 _NAME: Final = ((b"name", b"Moatmail"),)
 # RFC 5161 §3.1: what changes how we answer, and is told back as it is written.
-_ENABLED: Final = {b"CONDSTORE": b"CONDSTORE", b"UIDONLY": b"UIDONLY", b"IMAP4REV2": b"IMAP4rev2", b"UTF8=ACCEPT": b"UTF8=ACCEPT"}
+_ENABLED: Final = {b"CONDSTORE": b"CONDSTORE", b"UIDONLY": b"UIDONLY", b"IMAP4REV2": b"IMAP4rev2", b"UTF8=ACCEPT": b"UTF8=ACCEPT", b"QRESYNC": b"QRESYNC"}
 _APPEND_GRACE: Final = 60.0
 # The ends of a connection: nobody is left to be answered.
 _ENDS: Final = (PeerGoneError, DeadlinePassedError, HandshakeFailedError, ConnectionError)
@@ -150,8 +150,10 @@ async def _on_id(conversation: Conversation, command: events.Id) -> None:
 async def _on_enable(conversation: Conversation, command: events.Enable) -> None:
     names = [name for name in command.names if name in _ENABLED]
     conversation.untagged(responses.enabled([_ENABLED[name] for name in names]))
-    if b"CONDSTORE" in names:
-        enable_condstore(conversation)
+    if b"CONDSTORE" in names or b"QRESYNC" in names:
+        enable_condstore(conversation)  # RFC 7162 §3.2.3: QRESYNC contains it
+    if b"QRESYNC" in names:
+        conversation.engine.profile = replace(conversation.engine.profile, qresync=True)
     if b"UIDONLY" in names:
         conversation.engine.profile = replace(conversation.engine.profile, uid_only=True)
     if b"IMAP4REV2" in names:

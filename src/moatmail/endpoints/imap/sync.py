@@ -8,10 +8,10 @@ Must never know which command asks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from moatmail.core.limits.endpoints import IDLE_PUSHES, OWN_MODSEQS
+from moatmail.core.limits.endpoints import IDLE_PUSHES, OWN_MODSEQS, VANISHED
 from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
@@ -83,13 +83,20 @@ async def _tell_expunged(conversation: Conversation, selected: Selected) -> None
     if not gone:
         return
     numbers = await conversation.work(selected.numbering.removing(gone))
-    if conversation.uid_only:
-        conversation.untagged(responses.vanished(gone))  # RFC 9586 §3.4
+    if conversation.uid_only or conversation.qresync:
+        await put_vanished(conversation, gone)  # RFC 9586 §3.4, RFC 7162 §3.2.10.2
         return
     for start in range(0, len(numbers), CHANGES):
         part = numbers[start : start + CHANGES]
         conversation.engine.write(b"* %d EXPUNGE\r\n" * len(part) % tuple(part))
         await conversation.pause(len(part) * len(b"* 100000 EXPUNGE\r\n"))
+
+
+async def put_vanished(conversation: Conversation, uids: Sequence[int], *, earlier: bool = False) -> None:
+    """Tell UIDs (rising) that went, some in each line: a mailbox full of holes would make a line without end."""
+    for start in range(0, len(uids), VANISHED):
+        conversation.untagged(responses.vanished(uids[start : start + VANISHED], earlier=earlier))
+        await conversation.flush()
 
 
 def _tell_arrived(conversation: Conversation, selected: Selected, arrived: list[int]) -> None:

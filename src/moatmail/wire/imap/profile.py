@@ -48,6 +48,8 @@ EXTENSIONS: Final = (
     b"QUOTA",  # RFC 9208
     b"QUOTA=RES-STORAGE",  # RFC 9208 §5.1
     b"UTF8=ACCEPT",  # RFC 9755
+    b"SAVEDATE",  # RFC 8514
+    b"QRESYNC",  # RFC 7162
 )
 
 
