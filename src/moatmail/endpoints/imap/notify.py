@@ -127,7 +127,7 @@ async def _tell_fresh(conversation: Conversation, wishes: Watch) -> None:
     if selected is None or not spans:
         return
     items = wishes.items if conversation.uid_only else fetch_grammar.with_uid(wishes.items)
-    plan = Plan.of(events.Fetch(b"*", True, SequenceSet(()), items))
+    plan = Plan.of(events.Fetch(b"*", True, SequenceSet(()), items), utf8=conversation.utf8)
     try:
         await Fetch(conversation, selected, plan, None).run(selected.numbering.spans_of_uids(spans))
     except TemporaryError:
@@ -145,7 +145,7 @@ def _tell_status(conversation: Conversation, wishes: Watch, box: Box) -> None:
         values.append((b"UNSEEN", box.unseen))
     if flags or conversation.condstore:
         values.append((b"HIGHESTMODSEQ", max(box.modseq, 1)))
-    conversation.untagged(responses.status(box.name, values, utf8=conversation.rev2))
+    conversation.untagged(responses.status(box.name, values, utf8=conversation.utf8))
 
 
 def _tell_name(conversation: Conversation, wishes: Watch, name: str, old: str | None) -> None:
@@ -160,4 +160,4 @@ def _tell_name(conversation: Conversation, wishes: Watch, name: str, old: str | 
         attributes.append(b"\\Subscribed")
     if box is not None and (use := USES.get(box.special_use or "")) is not None:
         attributes.append(use)
-    conversation.untagged(responses.changed_name(attributes, name, old, utf8=conversation.rev2))
+    conversation.untagged(responses.changed_name(attributes, name, old, utf8=conversation.utf8))

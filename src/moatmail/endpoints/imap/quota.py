@@ -31,7 +31,7 @@ async def on_get_quota_root(conversation: Conversation, command: events.GetQuota
     """Tell the quota root of a mailbox, whether it exists or not (RFC 9208 §4.1.2), and what the root says."""
     owner = await conversation.account.row()
     roots = (_ROOT,) if owner.quota_octets else ()
-    conversation.untagged(quota_root(command.mailbox, roots, utf8=conversation.rev2))
+    conversation.untagged(quota_root(command.mailbox, roots, utf8=conversation.utf8))
     if roots:
         _tell(conversation, owner)
     conversation.done(command, b"done")

@@ -353,9 +353,10 @@ async def test_names_that_are_made_renamed_and_deleted_are_told(lab: Lab) -> Non
     assert await one.line() == b'* LIST (\\HasNoChildren) "/" &AMQ-pfel'
 
 
-async def test_names_are_in_utf_8_for_imap4rev2(lab: Lab) -> None:
+@pytest.mark.parametrize("enabled", ["IMAP4rev2", "UTF8=ACCEPT"])
+async def test_names_are_in_utf_8_for_who_enabled_it(lab: Lab, enabled: str) -> None:
     one, two = await lab.client(), await lab.client()
-    await one.ok("ENABLE IMAP4rev2")
+    await one.ok(f"ENABLE {enabled}")
     await one.ok("NOTIFY SET (personal (MailboxName MessageNew MessageExpunge))")
     await two.ok("CREATE &AMQ-pfel")
     assert await one.line() == '* LIST (\\HasNoChildren) "/" "Äpfel"'.encode()

@@ -220,3 +220,36 @@ async def test_after_condstore_every_change_tells_its_modseq(lab: Lab) -> None:
     assert await two.ok("ENABLE CONDSTORE") == [b"ENABLED CONDSTORE", b"OK [HIGHESTMODSEQ 2] highest"]
     await one.ok("STORE 1 +FLAGS (\\Seen)")
     assert await two.ok("NOOP") == [b"1 FETCH (FLAGS (\\Seen) MODSEQ (3))"]
+
+
+COMMANDS = [
+    "FETCH 1 (FLAGS)",
+    "FETCH 1 BODY[]",
+    "UID FETCH 1:* (FLAGS)",
+    "STORE 1 +FLAGS (\\Seen)",
+    "UID STORE 1 +FLAGS (\\Seen)",
+    "SEARCH ALL",
+    "SORT (DATE) UTF-8 ALL",
+    "COPY 1 INBOX",
+    "UID MOVE 1 INBOX",
+    "EXPUNGE",
+    "CLOSE",
+    "CHECK",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_selected_mailbox_that_was_deleted_elsewhere_is_no_fault_of_ours(lab: Lab, command: str) -> None:
+    """RFC 2180 §3.3: told as gone, or the session ends; never an error of the server, and never another mailbox of the same name."""
+    one, two = await lab.client(), await lab.client()
+    await two.ok("CREATE gone")
+    await two.append("gone", HELLO)
+    await one.ok("SELECT gone")
+    await two.ok("DELETE gone")
+    await two.ok("CREATE gone")
+    await two.append("gone", HELLO)
+    one.send(f"x {command}\r\n".encode())
+    told = await one.line()
+    assert told in {b"* BYE the mailbox was deleted", b"x OK closed"} or told.startswith(b"x NO [NONEXISTENT]"), told
+    assert not lab.events.alerts()
+    assert (await two.ok("STATUS gone (MESSAGES UNSEEN)"))[-1] == b"STATUS gone (MESSAGES 1 UNSEEN 1)"
