@@ -159,7 +159,7 @@ class _Opening:
         uids = self._uids
         at = 0
         while at < len(places) and (page := await self._reader.sizes(uids[places[at]] - 1)):
-            wanted = {uid for uid, size, received_at in page if matches(size, received_at)}
+            wanted = {uid for uid, size, received_at, saved_at in page if matches(size, received_at, saved_at)}
             beyond = bisect_right(places, page[-1][0], lo=at, key=uids.__getitem__)
             found.extend([place for place in places[at:beyond] if uids[place] in wanted])
             at = beyond

@@ -9,7 +9,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moatmail.mailbox.criteria import And, Criterion, HeaderText, Larger, Not, Or, Received, ReceivedFrom, ReceivedUntil, Relation, Smaller
+from moatmail.mailbox.criteria import And, Criterion, HeaderText, Larger, Not, Or, Received, ReceivedFrom, ReceivedUntil, Relation, Saved, Smaller
 from moatmail.mailbox.search_columns import Columns, Snapshot
 from moatmail.mailbox.search_facts import facts_test
 from moatmail.mailbox.search_message import Candidate, build_test
@@ -22,6 +22,7 @@ LEAVES = st.one_of(
     MOMENTS.map(ReceivedFrom),
     MOMENTS.map(ReceivedUntil),
     st.builds(Received, st.sampled_from(Relation), st.dates(date(1969, 12, 28), date(1970, 1, 5))),
+    st.builds(Saved, st.sampled_from(Relation), st.dates(date(1969, 12, 28), date(1970, 1, 5))),
 )
 CRITERIA: st.SearchStrategy[Criterion] = st.recursive(
     LEAVES,
@@ -30,12 +31,12 @@ CRITERIA: st.SearchStrategy[Criterion] = st.recursive(
 )
 
 
-@given(CRITERIA, SIZES, MOMENTS)
-def test_the_quick_way_is_no_other_way(criterion: Criterion, size: int, at: float) -> None:
+@given(CRITERIA, SIZES, MOMENTS, MOMENTS)
+def test_the_quick_way_is_no_other_way(criterion: Criterion, size: int, at: float, saved: float) -> None:
     quick = facts_test(criterion)
     assert quick is not None
     thorough = build_test(criterion, Columns(Snapshot(array("I", [1]), b"\0", array("Q", [1]), {})))
-    assert quick(size, at) == thorough(Candidate(0, size, at))
+    assert quick(size, at, saved) == thorough(Candidate(0, size, at, saved))
 
 
 def test_what_needs_more_is_left_to_the_thorough_one() -> None:

@@ -34,6 +34,7 @@ from moatmail.wire.imap.search import (
     Or,
     Received,
     Relation,
+    Saved,
     SearchKey,
     SearchReturn,
     Sent,
@@ -51,6 +52,7 @@ _ENTRY_TYPES: Final = frozenset((b"ALL", b"PRIV", b"SHARED"))  # RFC 7162 §7, e
 
 _CONSTANT_KEYS: Final[dict[bytes, SearchKey]] = {
     b"ALL": Everything(),
+    b"SAVEDATESUPPORTED": Everything(),
     b"ANSWERED": HasFlag(flags.ANSWERED),
     b"DELETED": HasFlag(flags.DELETED),
     b"DRAFT": HasFlag(flags.DRAFT),
@@ -297,6 +299,9 @@ _READERS: Final[dict[bytes, Callable[[SearchParser], SearchKey]]] = {
     b"BEFORE": lambda parser: Received(Relation.BEFORE, parser.day()),
     b"ON": lambda parser: Received(Relation.ON, parser.day()),
     b"SINCE": lambda parser: Received(Relation.SINCE, parser.day()),
+    b"SAVEDBEFORE": lambda parser: Saved(Relation.BEFORE, parser.day()),
+    b"SAVEDON": lambda parser: Saved(Relation.ON, parser.day()),
+    b"SAVEDSINCE": lambda parser: Saved(Relation.SINCE, parser.day()),
     b"EMAILID": lambda parser: EmailId(parser.object_id()),
     b"THREADID": lambda parser: ThreadId(parser.object_id()),
     b"OLDER": lambda parser: Older(parser.interval()),
