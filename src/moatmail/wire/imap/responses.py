@@ -32,6 +32,7 @@ _FLAG_NAMES: Final = (
 )
 # The text of every combination of bits, made once: rendering a row is a look-up.
 _FLAG_TEXTS: Final = tuple(" ".join(name for bit, name in _FLAG_NAMES if bits & bit) for bits in range(64))
+_FLAG_ITEMS: Final = tuple(f"FLAGS ({text})".encode() for text in _FLAG_TEXTS)
 _SYSTEM: Final = _FLAG_TEXTS[31].encode()
 
 
@@ -212,6 +213,8 @@ def extended_search(command: Search | Sort, numbers: Sequence[int], modseq: int 
 
 def flags_item(bits: int, keywords: Iterable[bytes] = ()) -> bytes:
     """Write FLAGS of a message."""
+    if not keywords:
+        return _FLAG_ITEMS[bits]
     words = (_FLAG_TEXTS[bits].encode(), *keywords) if bits else tuple(keywords)
     return b"FLAGS (%b)" % b" ".join(words)
 
