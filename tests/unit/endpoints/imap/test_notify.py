@@ -115,6 +115,21 @@ async def test_uidonly_is_told_uids(lab: Lab) -> None:
     assert await one.line() == b"* 2 UIDFETCH (FLAGS ())"
 
 
+async def test_with_qresync_what_went_is_told_by_uid(lab: Lab) -> None:
+    await lab.deliver(HELLO, HELLO)
+    one, two = await lab.client(), await lab.client(select="INBOX")
+    await one.ok("ENABLE QRESYNC")
+    await one.ok("SELECT INBOX")
+    await one.ok(f"NOTIFY SET (selected ({EVERYTHING}))")
+    await two.ok("STORE 2 +FLAGS.SILENT (\\Deleted)")
+    assert re.fullmatch(rb"\* 2 FETCH \(UID 2 FLAGS \(\\Deleted[^)]*\) MODSEQ \(\d+\)\)", await one.line())
+    await two.ok("EXPUNGE")
+    assert await one.line() == b"* VANISHED 2"
+    await one.ok("NOTIFY NONE")
+    await one.ok("UID STORE 1 +FLAGS.SILENT (\\Deleted)")
+    assert b"VANISHED 1" in await one.ok("EXPUNGE")
+
+
 @pytest.mark.parametrize("wishes", ["NOTIFY NONE", "NOTIFY SET (selected NONE)", "NOTIFY SET (inboxes (MessageNew MessageExpunge))"])
 async def test_a_snapshot_stays_until_more_is_wanted(lab: Lab, wishes: str) -> None:
     await lab.deliver(HELLO, HELLO, HELLO)
@@ -222,9 +237,10 @@ async def status_of(client: Client, name: str) -> dict[bytes, int]:
     return {name: int(value) for name, value in zip(words[::2], words[1::2], strict=True)}
 
 
-async def test_with_condstore_the_modseq_is_told_too(lab: Lab) -> None:
+@pytest.mark.parametrize("enabled", ["CONDSTORE", "QRESYNC"])
+async def test_with_condstore_the_modseq_is_told_too(lab: Lab, enabled: str) -> None:
     one, two = await lab.client(), await lab.client()
-    await one.ok("ENABLE CONDSTORE")
+    await one.ok(f"ENABLE {enabled}")
     await one.ok("NOTIFY SET (mailboxes Drafts (MessageNew MessageExpunge))")
     await two.append("Drafts", HELLO)
     assert set((await status(one))[1]) == {b"MESSAGES", b"UIDNEXT", b"UIDVALIDITY", b"HIGHESTMODSEQ"}
