@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e.test_imap_clients import resident, server_process
+from tests.e2e.test_roles import roles
 from tests.e2e.trial import Trial
 
 TEXT = b"From: Ann <ann@sender.test>\r\nSubject: words\r\n\r\nthe body\r\n"
@@ -51,6 +53,19 @@ class Client:
 
     def append(self, mailbox: str, content: bytes = TEXT) -> None:
         self.ok(b"APPEND %b {%d+}\r\n%b" % (mailbox.encode(), len(content), content))
+
+    def append_when_it_can(self, mailbox: str) -> None:
+        """Append; what is answered by UNAVAILABLE is tried again."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            try:
+                self.append(mailbox)
+            except AssertionError as error:
+                assert "UNAVAILABLE" in str(error)  # noqa: PT017 - the answer of a server that lacks its store for a moment
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError("the store does not come back")
 
 
 @contextlib.contextmanager
@@ -120,6 +135,22 @@ def test_no_name_is_stale(server: Trial) -> None:
             assert one.ok(f"STATUS Stale{number + 1} (MESSAGES)") == [b"* STATUS Stale%d (MESSAGES 1)" % (number + 1)]
             one.ok(f"DELETE Stale{number + 1}")
             assert not two.ok(f'LIST "" Stale{number + 1}')
+
+
+def test_who_listens_goes_on_listening_when_the_store_was_killed(own_server: Trial) -> None:
+    """Hints of the time between are lost: everybody looks anew when the bus is there again."""
+    one, two = Client(own_server), Client(own_server)
+    with one.sock, two.sock:
+        one.ok("SELECT INBOX")
+        one.ok("NOTIFY SET (selected (MessageNew MessageExpunge)) (personal (MessageNew MessageExpunge MailboxName))")
+        (store,) = roles(own_server)["store"]
+        os.kill(store, signal.SIGKILL)
+        two.append_when_it_can("Drafts")
+        assert one.line().startswith(b"* STATUS Drafts (MESSAGES 1 UIDNEXT 2 ")
+        two.ok("CREATE After")
+        assert one.line() == b'* LIST (\\HasNoChildren) "/" After'
+        two.append("INBOX")
+        assert one.line() == b"* 1 EXISTS"
 
 
 def test_a_client_that_does_not_read_what_it_asked_for_costs_little(own_server: Trial) -> None:

@@ -294,10 +294,13 @@ class Conversation:
 
     def deselect(self) -> None:
         """Forget the selected mailbox."""
-        self.selected = None
+        selected, self.selected = self.selected, None
         self.stop_idle()
-        if self.watch is not None:
+        if self.watch is not None and selected is not None:
             self.watch.fresh = []
+            if self.watch.messages:
+                # What it was told of the mailbox while that was selected is no news behind it.
+                self.watch.did(selected.mailbox, 1, selected.modseq)
 
     def drop_append(self) -> None:
         """Forget a message that was coming."""

@@ -258,7 +258,21 @@ async def test_the_selected_mailbox_has_no_status(lab: Lab) -> None:
     assert (await status(one))[0] == b"Drafts"
 
 
-async def test_many_changes_at_once_are_one_status(lab: Lab) -> None:
+async def test_what_was_told_of_the_selected_mailbox_is_not_told_again_behind_it(lab: Lab) -> None:
+    one, two = await lab.client(), await lab.client()
+    await two.append("Drafts", HELLO)
+    await one.ok("SELECT Drafts")
+    await one.ok(f"NOTIFY SET (selected ({EVERYTHING})) (personal ({EVERYTHING}))")
+    await one.ok("STORE 1 +FLAGS (\\Seen)")
+    await one.ok("UNSELECT")
+    await asyncio.sleep(2 * mailbox_limits.GATHER_SECONDS)
+    assert await one.ok("NOOP") == []
+    await two.append("Drafts", HELLO)
+    assert (await status(one))[1][b"MESSAGES"] == 2
+
+
+async def test_many_changes_at_once_are_one_status(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moatmail.mailbox.watching.GATHER_SECONDS", 0.5)
     client = await lab.client()
     await client.ok("NOTIFY SET (inboxes (MessageNew MessageExpunge))")
     await asyncio.gather(*(lab.deliver(HELLO) for _ in range(20)))
@@ -344,7 +358,8 @@ async def test_what_another_did_at_the_same_time_is_told(lab: Lab) -> None:
     await one.ok("NOTIFY SET (personal (MessageNew MessageExpunge))")
     await asyncio.gather(one.append("Drafts", HELLO), two.append("Drafts", HELLO))
     name, values = await status(one)
-    assert (name, values[b"MESSAGES"]) == (b"Drafts", 2)
+    assert name == b"Drafts"
+    assert values[b"MESSAGES"] in {1, 2}  # one, where the other's was seen before its own came
 
 
 # ---------------------------------------------------------------- names
@@ -567,7 +582,8 @@ async def test_a_change_costs_one_row_and_not_a_listing(lab: Lab, monkeypatch: p
     monkeypatch.setattr(lab.store, "read", counting)
     await lab.deliver(HELLO)
     assert (await status(one))[0] == b"INBOX"
-    assert asked == ["GetMailbox"]
+    assert asked.count("GetMailbox") == 1
+    assert "ListMailboxes" not in asked
 
 
 async def test_lost_hints_are_made_good(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
