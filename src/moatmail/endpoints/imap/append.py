@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""APPEND: messages their owner puts into a mailbox, scanned and sealed while they come.
+"""APPEND and REPLACE: messages their owner puts into a mailbox, scanned and sealed while they come.
 
 Obeys RFC 3501 §6.3.11, RFC 3502 (several, all or none), RFC 3516 §4.4 (binary parts),
-RFC 4315 §3 (APPENDUID), RFC 9208 §4.3 (OVERQUOTA), RFC 9755 §4 (headers in UTF-8), RFC 5321 §6.1 by analogy: OK means durable.
+RFC 4315 §3 (APPENDUID), RFC 8508 (REPLACE), RFC 9208 §4.3 (OVERQUOTA), RFC 9755 §4 (headers in UTF-8), RFC 5321 §6.1 by analogy: OK means durable.
 Must never know how content is kept.
 """
 
@@ -18,10 +18,14 @@ from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.sync import sync
 from moatmail.mailbox import mailboxes, messages
 from moatmail.mailbox.incoming import HeaderTooLargeError
+from moatmail.mailbox.reading import fetch_rows
 from moatmail.message.binary import without_binary
-from moatmail.store.operations import Append
+from moatmail.store.operations import Append, Replace
 from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.sequence import STAR
+from moatmail.wire.imap.server import Result
 
+_GONE = RefusedError(b"the message, or the mailbox, is gone: nothing was replaced", b"EXPUNGEISSUED")
 _HEADER_TOO_LARGE = RefusedError(b"the header of the message is too large", b"TOOBIG")
 
 
@@ -49,12 +53,13 @@ async def _seal_last(conversation: Conversation) -> list[Sealed]:
 
 async def _begin(conversation: Conversation, command: events.Append, sealed: list[Sealed]) -> Appending:
     account = conversation.account
+    replaces, given_back = await _replaced(conversation, command.replaces) if command.replaces is not None else (0, 0)
     try:
         row = await mailboxes.find(account, command.mailbox)
     except NotFoundError as error:
         raise RefusedError(error.public.encode(), b"TRYCREATE") from None
     owner = await account.row()
-    waiting = sum(one.content.size for one in sealed)
+    waiting = sum(one.content.size for one in sealed) - given_back
     if owner.quota_octets and owner.used_octets + waiting + command.size > owner.quota_octets:
         raise OverQuotaError
     if command.binary and command.size > BINARY_APPEND:
@@ -63,8 +68,33 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
     received_at = conversation.now() if command.date is None else float(command.date.seconds)
     now = conversation.door.clock.monotonic()
     return Appending(
-        row.id, command.flags.bits, keywords, received_at, conversation.door.new_content(), now, binary=[] if command.binary else None, sealed=sealed
+        row.id,
+        command.flags.bits,
+        keywords,
+        received_at,
+        conversation.door.new_content(),
+        now,
+        binary=[] if command.binary else None,
+        sealed=sealed,
+        replaces=replaces,
     )
+
+
+async def _replaced(conversation: Conversation, replacing: events.Replacing) -> tuple[int, int]:
+    """Give UID and size of the message that goes; raises RefusedError where there is none, before an octet of the new one comes."""
+    selected = conversation.changeable
+    numbering = selected.numbering
+    if replacing.uid:
+        uid = replacing.number
+    else:
+        number = numbering.count if replacing.number == STAR else replacing.number
+        if not 1 <= number <= numbering.count:
+            raise RefusedError(b"no such message number", result=Result.BAD)
+        uid = numbering.uid(number)
+    rows = await fetch_rows(conversation.account, selected.mailbox, (uid,))
+    if uid not in rows:
+        raise _GONE
+    return uid, rows[uid].size
 
 
 async def on_append_data(conversation: Conversation, command: events.AppendData) -> None:
@@ -94,12 +124,22 @@ def _feed(appending: Appending, data: bytes) -> None:
 async def on_append_end(conversation: Conversation, command: events.AppendEnd) -> None:
     """Keep the messages; OK leaves after the commit."""
     try:
-        await _seal_last(conversation)
-        code = await _keep(conversation)
+        sealed = await _seal_last(conversation)
+        appending, conversation.appending = conversation.appending, None
+        replaces = appending.replaces if appending is not None else 0
+        code = await (_put_in_place(conversation, replaces, sealed[0]) if replaces else _keep(conversation, sealed))
     finally:
         conversation.drop_append()
-    await sync(conversation)
-    conversation.done(command, b"appended", code)
+    if not replaces:
+        await sync(conversation)
+        conversation.done(command, b"appended", code)
+        return
+    # RFC 8508 §3.3: where the new one is comes before the word that the old one went.
+    conversation.untagged(responses.ok(code, b"replaced"))
+    await sync(conversation, uid=conversation.uid_only, own=True)
+    selected = conversation.selected
+    # RFC 7162 §3.2.7: what went is told by no message's MODSEQ.
+    conversation.done(command, b"replaced", responses.highest_modseq(selected.modseq) if selected is not None and conversation.qresync else b"")
 
 
 async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
@@ -144,12 +184,21 @@ async def _feed_binary(appending: Appending, pieces: list[bytes]) -> None:
         await asyncio.sleep(0)
 
 
-async def _keep(conversation: Conversation) -> bytes:
-    appending, conversation.appending = conversation.appending, None
-    if appending is None:
-        raise RefusedError(b"the message was dropped")
-    contents = tuple([one.content for one in appending.sealed])
-    deliveries = tuple([one.delivery for one in appending.sealed])
+async def _put_in_place(conversation: Conversation, uid: int, sealed: Sealed) -> bytes:
+    """Take the old message away and keep the new one, both or neither."""
+    selected = conversation.changeable
+    operation_id = new_id(int(conversation.now() * 1000))
+    try:
+        done = await conversation.account.store.write(Replace(operation_id, conversation.account.id, selected.mailbox, uid, (sealed.content,), sealed.delivery))
+    except NotFoundError:
+        raise _GONE from None
+    conversation.did(done.placed.mailbox, done.placed.modseq, done.placed.modseq)
+    return responses.append_uid(done.placed.uidvalidity, [done.placed.uid])
+
+
+async def _keep(conversation: Conversation, sealed: list[Sealed]) -> bytes:
+    contents = tuple([one.content for one in sealed])
+    deliveries = tuple([one.delivery for one in sealed])
     try:
         # From here on the files are the store's: an answer that was lost does not tell that nothing was kept.
         placed = await conversation.account.store.write(Append(new_id(int(conversation.now() * 1000)), contents, deliveries))

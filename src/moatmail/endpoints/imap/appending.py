@@ -37,3 +37,5 @@ class Appending:
     """What came of a message that may hold binary parts; it is looked through, and made one without, when it is whole."""
     sealed: list[Sealed] = field(default_factory=list)
     """The earlier messages of this command."""
+    replaces: int = 0
+    """The UID of the message of the selected mailbox that goes for it (RFC 8508); 0 for none."""

@@ -8,7 +8,7 @@ Must never know how a command is carried out, nor the connection it came by.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,7 @@ from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.search import SearchReturn
 from moatmail.wire.imap.search_grammar import SearchParser
-from moatmail.wire.imap.sequence import SequenceSet
+from moatmail.wire.imap.sequence import MAXIMUM, STAR, SequenceSet
 
 Parse = Callable[[Cursor, bytes], events.Command]
 
@@ -225,11 +225,12 @@ def _copy(event: Callable[[bytes, bool, SequenceSet, str], events.Command], *, u
 
 @dataclass(frozen=True, slots=True)
 class AppendHead:
-    """What stands before a message of APPEND."""
+    """What stands before a message of APPEND, or of REPLACE."""
 
     mailbox: str
     flags: FlagList
     date: ZonedMoment | None
+    replaces: events.Replacing | None = None
 
 
 def append_head(cursor: Cursor, mailbox: str | None = None) -> AppendHead:
@@ -252,10 +253,28 @@ def append_head(cursor: Cursor, mailbox: str | None = None) -> AppendHead:
     return AppendHead(mailbox, flags, date)
 
 
-def _append(cursor: Cursor, _tag: bytes) -> events.Command:
-    """Read an APPEND that ended without a message: the engine streams all others."""
-    append_head(cursor)
-    fail(b"expected the message as a literal")
+def replace_head(cursor: Cursor, *, uid: bool) -> AppendHead:
+    """Take what precedes the message of REPLACE (RFC 8508 §4): a message, then as APPEND has it."""
+    number = STAR if not uid and cursor.take(b"*") else cursor.positive(b"the message", MAXIMUM)
+    cursor.space(b"a mailbox name")
+    return replace(append_head(cursor), replaces=events.Replacing(uid, number))
+
+
+HEADS: Final[dict[bytes, Callable[[Cursor], AppendHead]]] = {
+    b"APPEND": append_head,
+    b"REPLACE": partial(replace_head, uid=False),
+    b"UID REPLACE": partial(replace_head, uid=True),
+}
+"""Commands whose last literal is a message, which is streamed: what stands before it."""
+
+
+def _message(head: Callable[[Cursor], AppendHead]) -> Parse:
+    def parse(cursor: Cursor, _tag: bytes) -> events.Command:
+        """Read one that ended without a message: the engine streams all others."""
+        head(cursor)
+        fail(b"expected the message as a literal")
+
+    return parse
 
 
 # ---- the table ----
@@ -289,7 +308,7 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"GETQUOTA": Rule(_AFTER, quota_grammar.get_quota),
     b"GETQUOTAROOT": Rule(_AFTER, quota_grammar.get_quota_root),
     b"SETQUOTA": Rule(_AFTER, quota_grammar.set_quota),
-    b"APPEND": Rule(_AFTER, _append),
+    b"APPEND": Rule(_AFTER, _message(append_head)),
     b"IDLE": Rule(_AFTER, _bare(events.Idle), bare=True),
     b"NOTIFY": Rule(_AFTER, notify_grammar.notify),
     b"CHECK": Rule(_SELECTED, _bare(events.Check), bare=True),
@@ -311,6 +330,8 @@ COMMANDS: Final[dict[bytes, Rule]] = {
     b"UID COPY": Rule(_SELECTED, _copy(events.Copy, uid=True)),
     b"MOVE": Rule(_SELECTED, _copy(events.Move, uid=False), numbers=True),
     b"UID MOVE": Rule(_SELECTED, _copy(events.Move, uid=True)),
+    b"REPLACE": Rule(_SELECTED, _message(HEADS[b"REPLACE"]), numbers=True),
+    b"UID REPLACE": Rule(_SELECTED, _message(HEADS[b"UID REPLACE"])),
 }
 
 

@@ -227,11 +227,19 @@ class SetQuota(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Replacing:
+    """Which message of the selected mailbox goes for the appended one: a UID or a message number, `STAR` for the last."""
+
+    uid: bool
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Append(Command):
     """A message of APPEND is announced (RFC 3501 §6.3.11): `admit` or `finish` with NO; then `AppendData` until `size` octets came.
 
     `index` is 0; with MULTIAPPEND (RFC 3502) each further message is one more `Append` of the same tag. `date` is None if not given.
-    `binary`: announced as one that may hold NUL (RFC 3516 §4.4).
+    `binary`: announced as one that may hold NUL (RFC 3516 §4.4). `replaces`: it is REPLACE or UID REPLACE (RFC 8508 §3), of one message only.
     """
 
     mailbox: str
@@ -240,6 +248,7 @@ class Append(Command):
     size: int
     index: int = 0
     binary: bool = False
+    replaces: Replacing | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ EXTENSIONS: Final = (
     b"QUOTA=RES-STORAGE",  # RFC 9208 §5.1
     b"UTF8=ACCEPT",  # RFC 9755
     b"SAVEDATE",  # RFC 8514
+    b"REPLACE",  # RFC 8508
     b"QRESYNC",  # RFC 7162
 )
 

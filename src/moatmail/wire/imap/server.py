@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IMAP server engine: octets in, frozen events out, answers in, octets out. No sockets, no clock.
 
-Obeys RFC 3501 §3-§6, RFC 7888 (literals), RFC 4959 (SASL-IR), RFC 2177 (IDLE), RFC 3502 (several messages in one APPEND).
+Obeys RFC 3501 §3-§6, RFC 7888 (literals), RFC 4959 (SASL-IR), RFC 2177 (IDLE), RFC 3502 (several messages in one APPEND), RFC 8508 §4 (REPLACE).
 Must never know an account, a mailbox or the transport.
 
 The engine gives one command at a time, in order; the next one is read only after `finish`. See `events` for what each event asks for.
@@ -16,7 +16,7 @@ from enum import Enum, auto
 from moatmail.core.errors import LocalProtocolError
 from moatmail.core.limits import imap as limits
 from moatmail.wire.imap import events
-from moatmail.wire.imap.commands import AppendHead, append_head, open_command, parse_arguments, tag_of
+from moatmail.wire.imap.commands import HEADS, AppendHead, append_head, open_command, parse_arguments, tag_of
 from moatmail.wire.imap.discard import Discard, Progress
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, LiteralPendingError, SearchRefusedError
 from moatmail.wire.imap.profile import Profile, State
@@ -352,10 +352,11 @@ class IMAPServer:
     def _judge_literal(self, marker: LiteralMarker) -> None:
         """Decide about a literal before an octet of it is read."""
         opening = open_command(self._parts, self.state, self.profile)
-        if opening.name == b"APPEND":
+        head = HEADS.get(opening.name)
+        if head is not None:
             opening.cursor.space(b"arguments")
             try:
-                self._offer_message(opening.tag, append_head(opening.cursor), marker, 0)
+                self._offer_message(opening.tag, head(opening.cursor), marker, 0)
                 return
             except LiteralPendingError:
                 pass  # the mailbox name is a literal
@@ -425,7 +426,7 @@ class IMAPServer:
             raise CommandRefusedError(b"the message is too large", b"TOOBIG")
         if marker.size == 0:
             raise CommandRefusedError(b"an empty message cannot be stored")  # RFC 3502 §6.3.11 uses it to call an APPEND off
-        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index, marker.binary)
+        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index, marker.binary, head.replaces)
         self._forget_command()
         self._literal = None
         self._append = append
@@ -471,6 +472,8 @@ class IMAPServer:
         """Read the announcement of one more message (RFC 3502 §6)."""
         if self._literal is None:
             raise BadSyntaxError(b"unexpected text after the message")
+        if append.replaces is not None:
+            raise BadSyntaxError(b"one message is replaced by one")  # RFC 8508 §4
         if append.index + 1 >= limits.APPEND_MESSAGES:
             raise CommandRefusedError(b"too many messages", b"LIMIT")
         cursor = Cursor([line])
