@@ -28,14 +28,18 @@ _TOO_MUCH: Final = RefusedError(b"too many mailboxes to watch", OVERFLOW)
 
 
 async def on_notify(conversation: Conversation, command: events.Notify) -> None:
-    """Replace the wishes; what is refused leaves the old ones as they were (RFC 5465 §3.1)."""
+    """Replace the wishes; what is not understood or too much leaves the old ones as they were (RFC 5465 §3.1)."""
     if conversation.watch is not None:
         await _tell_due(conversation, conversation.watch)
     wishes = await _begin(conversation, command)
-    conversation.watch_by(wishes)
-    # RFC 5465 §3.1: a NOTIFY that succeeds is a NOOP too.
-    await sync(conversation)
-    await _tell_hidden_flags(conversation)
+    conversation.watch_by(None)
+    try:
+        if command.groups:
+            # RFC 5465 §3.1: a NOTIFY SET that succeeds is a NOOP too, whatever is to be told from now on; §5: so each gives a new snapshot.
+            await sync(conversation, uid=True)
+            await _tell_hidden_flags(conversation)
+    finally:
+        conversation.watch_by(wishes)
     if command.status:
         for box in await wishes.covered():
             _tell_status(conversation, wishes, box)
@@ -79,7 +83,7 @@ def _as_told(items: tuple[FetchItem, ...]) -> tuple[FetchItem, ...]:
 async def _tell_hidden_flags(conversation: Conversation) -> None:
     """Tell the flags that changed while only new and expunged messages were told."""
     selected, account = conversation.selected, conversation.account
-    if selected is None or not selected.flags_hidden_since or (conversation.watch is not None and not conversation.watch.flags):
+    if selected is None or not selected.flags_hidden_since:
         return
     since, selected.flags_hidden_since = selected.flags_hidden_since, 0
     changes = await fetch_changes(account.store, account.id, selected.mailbox, since, selected.uidnext)

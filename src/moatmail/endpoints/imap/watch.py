@@ -8,7 +8,7 @@ Must never know how a response is written, nor the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -31,7 +31,7 @@ class Watch:
 
     __slots__ = ("_own", "_own_names", "_wake", "boxes", "flags", "fresh", "groups", "immediate", "items", "messages", "names", "overflowed", "watching")
 
-    def __init__(self, groups: Iterable[EventGroup], wake: Callable[[], None]) -> None:
+    def __init__(self, groups: Sequence[EventGroup], wake: Callable[[], None]) -> None:
         self.groups = tuple([group for group in groups if group.scope not in ABOUT_SELECTED])
         self._wake = wake
         # RFC 5465 §3.1: of the selected mailbox nothing is told where no group speaks of it.

@@ -151,6 +151,20 @@ async def test_a_snapshot_stays_until_more_is_wanted(lab: Lab, wishes: str) -> N
     ]
 
 
+async def test_each_wish_begins_with_all_that_happened_before_it(lab: Lab) -> None:
+    await lab.deliver(HELLO)
+    one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    for wishes in ("selected NONE", "personal (MailboxName)", "selected-delayed (MessageNew MessageExpunge)", "selected NONE"):
+        await two.ok("STORE 1 -FLAGS.SILENT (\\Answered \\Deleted)")
+        await two.ok("STORE 1 +FLAGS.SILENT (\\Answered \\Deleted)")
+        assert (await one.ok(f"NOTIFY SET ({wishes})"))[0].startswith(b"1 FETCH (UID 1 FLAGS (\\Answered \\Deleted")
+    await two.ok("EXPUNGE")
+    await lab.deliver(HELLO)
+    assert await one.ok("NOOP") == []
+    assert (await one.ok("NOTIFY SET (selected NONE)"))[:2] == [b"1 EXPUNGE", b"1 EXISTS"]
+    assert await one.ok("NOTIFY NONE") == []
+
+
 async def test_an_expunge_of_its_own_is_told_in_a_snapshot_too(lab: Lab) -> None:
     await lab.deliver(HELLO, HELLO)
     client = await lab.client(select="INBOX")
