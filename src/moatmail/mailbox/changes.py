@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from moatmail.core.limits.mailbox import CHANGES, GATHER_SECONDS, HEAL_SECONDS, PAGE, RESYNC_STEP, WAKE_SLICE
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
-from moatmail.store.queries import ListChanges, ListVanished
+from moatmail.store.queries import ListChanges
 
 _TRIES: Final = 4
 
@@ -94,23 +94,6 @@ class Hearer(Protocol):
 
     def heal(self) -> None:
         """Look anew when that was long ago."""
-
-
-async def fetch_vanished(store: Store, account: int, mailbox: int, since: int, uids: tuple[int, int]) -> list[int]:
-    """Give the UIDs from the first to the last of `uids` that went after the modseq `since`, rising; none when the mailbox is gone."""
-    first, last = uids
-    gone: list[int] = []
-    modseq, after, more = since, 2**32, first <= last
-    while more:
-        page = await store.read(ListVanished(account, mailbox, modseq, after, first, last))
-        if page is None:
-            return []
-        gone.extend(page.uids)
-        modseq, after, more = page.modseq, page.uid, page.more
-        if more:
-            await asyncio.sleep(0)  # a page is a slice of work; others have their turn
-    gone.sort()
-    return gone
 
 
 class Listeners:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from moatmail.core.limits.mailbox import BATCH, MOVED, PAGE
+from moatmail.core.limits.mailbox import BATCH, MOVED
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.opened import Opened
 from moatmail.store.operations import Copied, Copy, Expunge, FlagsStored, Move, StoreFlags
-from moatmail.store.queries import ListPlacements, MessageSizes
+from moatmail.store.queries import ListPlacements
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +58,6 @@ async def expunge(opened: Opened, mailbox: int, uids: Sequence[int], now: float)
     r"""Remove those of `uids` that bear ``\Deleted``."""
     for part in slices(uids, MOVED):
         await opened.store.write(Expunge(opened.id, mailbox, part, now, _id(now)))
-
-
-async def deleted_octets(opened: Opened, mailbox: int) -> int:
-    r"""Give the octets of the messages that bear ``\Deleted``."""
-    view = await opened.views.current(mailbox)
-    deleted = frozenset(view.deleted()) if view is not None else frozenset()
-    octets = after = 0
-    while deleted and (page := await opened.store.read(MessageSizes(opened.id, mailbox, after, PAGE))):
-        octets += sum(size for uid, size, *_dates in page if uid in deleted)
-        after = page[-1][0]
-    return octets
 
 
 def _id(now: float) -> bytes:

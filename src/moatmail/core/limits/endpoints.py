@@ -17,8 +17,8 @@ NUMBERS: Final = 2000  # message numbers of an answer rendered at once: about a 
 SLICE: Final = 10_000  # numbers looked at once where one costs less than a tenth of a microsecond
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
 CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
-VANISHED: Final = 1_000
-"""UIDs told as gone in one line: some KiB where none is next to another."""
+VANISHED: Final = 500
+"""Ranges of UIDs told as gone in one line: some KiB."""
 
 IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
 IDLE_WORD_SECONDS: Final = 270.0  # of silence during IDLE, then a word: networks of telephones forget a connection after five minutes and more

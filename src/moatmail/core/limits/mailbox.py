@@ -18,6 +18,9 @@ INLINE_MAX: Final = 128 * 1024
 PAGE: Final = 500
 """Rows read at once on the loop (<= 0.5 ms)."""
 
+VANISHED_BATCH: Final = 16_384
+"""UIDs that went which are brought into order at once: some milliseconds, and all that is held of them, however many went."""
+
 CHANGES: Final = 2000
 """Changed messages brought into the arrays, or told, at once: about a millisecond."""
 

@@ -189,7 +189,7 @@ async def on_uid_expunge(conversation: Conversation, command: events.UidExpunge)
 
 def _highest(conversation: Conversation, selected: Selected, *, went: bool) -> bytes:
     """RFC 7162 §3.2.7: up to where the client knows all now, for it will not hear of what went by any message's MODSEQ."""
-    return responses.highest_modseq(selected.modseq) if went and conversation.qresync else b""
+    return responses.highest_modseq(selected.complete) if went and conversation.qresync else b""
 
 
 async def _expunge(conversation: Conversation, selected: Selected, uids: Iterable[int]) -> bool:

@@ -41,6 +41,7 @@ from moatmail.mailbox.mailboxes import NameNotUsableError, TooManyMailboxesError
 from moatmail.mailbox.opened import OpenAccounts, Opened, TooManySessionsError
 from moatmail.net.drive import Connection
 from moatmail.net.listener import ServerTLS
+from moatmail.wire.imap import responses
 from moatmail.wire.imap.events import Command, Idle
 from moatmail.wire.imap.profile import Profile
 from moatmail.wire.imap.server import IMAPServer, Result
@@ -213,6 +214,9 @@ class Conversation:
 
     def refuse(self, command: Command, error: RefusedError) -> None:
         """End a command with NO or BAD."""
+        if self.qresync and self.selected is not None:
+            # RFC 7162 §3.2: what the client saw before it went wrong is not all there was.
+            self.untagged(responses.ok(responses.highest_modseq(self.selected.complete), b"all up to here was told"))
         self.engine.finish(command, error.result, error.text, error.code)
 
     async def flush(self) -> None:

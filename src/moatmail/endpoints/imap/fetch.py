@@ -21,10 +21,10 @@ from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
-from moatmail.endpoints.imap.resync import tell_vanished
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
+from moatmail.endpoints.imap.vanished import tell_earlier
 from moatmail.mailbox import placements
 from moatmail.mailbox.index.listing import Entry
 from moatmail.mailbox.known import Known
@@ -103,7 +103,7 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     spans = resolve(selected, command.sequence, uid=command.uid)
     if command.vanished and command.changed_since is not None:
         # RFC 7162 §3.2.6: ahead of what changed. A set that ends with * reaches up to what came last, though it may be gone.
-        await tell_vanished(conversation, command.changed_since, command.sequence.resolve(selected.uidnext - 1) + tuple(selected.saved_ranges()))
+        await tell_earlier(conversation, selected, selected.past_ranges(command.sequence), command.changed_since)
     fetch = Fetch(conversation, selected, Plan.of(command, utf8=conversation.utf8), command.changed_since)
     conversation.begin_slice()
     if command.partial is not None:
@@ -153,10 +153,11 @@ class Fetch:
     async def cut(self, spans: list[Span], partial: PartialRange) -> list[Span]:
         """Give the part of the ranges that PARTIAL names; with CHANGEDSINCE it counts the changed messages only (RFC 9394 §3.4)."""
         if self._changed_since is not None:
-            spans = await self._changed(spans, self._changed_since)
+            spans = await self.changed(spans, self._changed_since)
         return _part(spans, partial.places(sum(last - first + 1 for first, last in spans)))
 
-    async def _changed(self, spans: list[Span], since: int) -> list[Span]:
+    async def changed(self, spans: list[Span], since: int) -> list[Span]:
+        """Give those of the ranges whose messages changed after a modseq."""
         changed: list[int] = []
         for first, last in spans:
             for start in range(first, last + 1, FLAG_ROWS):
@@ -323,6 +324,9 @@ class Fetch:
         # RFC 3501 §6.4.5: that the flags changed is told with what changed them.
         if told_seen and Attribute.FLAGS not in self._plan.items:
             yield _flags(subject)
+        # RFC 7162 §3.2.4: and, after a CONDSTORE enabling command, whose they are and since when.
+        if told_seen and self._conversation.condstore and Attribute.UID not in self._plan.items and not self._conversation.uid_only:
+            yield responses.uid_item(subject.uid)
         if self._conversation.condstore and Attribute.MODSEQ not in self._plan.items and (told_seen or Attribute.FLAGS in self._plan.items):
             yield _modseq(subject)
 

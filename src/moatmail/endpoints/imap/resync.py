@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client missed: UIDs that went and messages that changed since its last visit.
+"""What a returning client is told as it opens a mailbox: what went and what changed since it left.
 
-Obeys RFC 7162 §3.2.5 (QRESYNC at SELECT), §3.2.6 (VANISHED of UID FETCH), §3.2.10.1 (VANISHED (EARLIER)).
-Must never know how what went is kept.
-
-Every UID that ever went is kept with its modseq until its mailbox is deleted, so the answer is exact however old the client's state is, and the
-message numbers that a client may send along (RFC 7162 §3.2.5.2) have nothing to narrow.
+Obeys RFC 7162 §3.2.5 (QRESYNC), RFC 9586 §3.3 (UIDFETCH).
+Must never know how changes are kept.
 """
 
 from __future__ import annotations
@@ -13,57 +10,57 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from moatmail.core.limits.mailbox import CHANGES
-from moatmail.endpoints.imap.alter import current_view
 from moatmail.endpoints.imap.conversation import Conversation
-from moatmail.endpoints.imap.sync import put_vanished, tell_flags
-from moatmail.mailbox.changes import fetch_vanished
-from moatmail.mailbox.numbering import Span
-from moatmail.mailbox.view import View
-from moatmail.store.operations import PlacementRow
+from moatmail.endpoints.imap.fetch import Fetch, Plan
+from moatmail.endpoints.imap.selected import Selected
+from moatmail.endpoints.imap.vanished import tell_earlier
+from moatmail.mailbox.numbering import Numbering, Span
+from moatmail.wire.imap import events
+from moatmail.wire.imap.fetch import Attribute
+from moatmail.wire.imap.qresync import Known, Match
+from moatmail.wire.imap.sequence import SequenceSet
 
-_ALL: Span = (1, 2**32 - 1)
+_STEPS = 64  # runs of matches compared without a look at the clock: each is some bisections
 
 
-async def resynchronize(conversation: Conversation, since: int, uids: Sequence[Span] | None) -> None:
-    """Tell what went and what changed after the modseq `since`, among `uids` (sorted, disjoint; None for all)."""
-    selected = conversation.box
-    if since >= selected.modseq:
+async def resync(conversation: Conversation, selected: Selected, known: Known, uidvalidity: int) -> None:
+    """Tell what happened since `known`; nothing at all where its UIDs are those of an earlier mailbox."""
+    if known.uidvalidity != uidvalidity or known.modseq >= selected.modseq:
         return
-    known = (_ALL,) if uids is None else tuple(uids)
-    await tell_vanished(conversation, since, known)
-    view = await current_view(conversation)
-    changed = [uid for uid, modseq in zip(view.uids, view.modseqs, strict=True) if modseq > since]
-    firsts = [first for first, _last in known]
-    for start in range(0, len(changed), CHANGES):
-        part = [uid for uid in changed[start : start + CHANGES] if _holds(firsts, known, uid)]
-        view = await current_view(conversation)
-        await tell_flags(conversation, selected, _rows(view, part), uid=True)
-        await conversation.pause()
+    conversation.begin_slice()
+    # RFC 7162 §3.2.5.1: who names no UIDs may know all that there ever were; who names some is told of no others.
+    ranges = clip(((1, selected.uidnext - 1),) if known.uids is None else known.uids, 1, selected.uidnext - 1)
+    matched = await _matched(conversation, selected.numbering, known.matches)
+    await tell_earlier(conversation, selected, clip(ranges, matched + 1, selected.uidnext - 1), known.modseq)
+    items = (Attribute.FLAGS,) if conversation.uid_only else (Attribute.UID, Attribute.FLAGS)
+    plan = Plan.of(events.Fetch(b"", True, SequenceSet(()), items, known.modseq))
+    fetch = Fetch(conversation, selected, plan, known.modseq)
+    await fetch.run(await fetch.changed(selected.numbering.spans_of_uids(ranges), known.modseq))
 
 
-def _rows(view: View, uids: Sequence[int]) -> list[PlacementRow]:
-    """Give the rows of messages that are still there."""
-    rows: list[PlacementRow] = []
-    for uid in uids:
-        place = view.place(uid)
-        if place >= 0:
-            words = tuple([word.decode() for word in view.keywords.get(uid, ())])
-            rows.append(PlacementRow(uid, view.flags[place], words, view.modseqs[place]))
-    return rows
+def clip(ranges: Sequence[Span], low: int, high: int) -> list[Span]:
+    """Give what of `ranges` lies between two numbers, both included."""
+    return [(max(first, low), min(last, high)) for first, last in ranges if max(first, low) <= min(last, high)]
 
 
-def _holds(firsts: Sequence[int], ranges: Sequence[Span], uid: int) -> bool:
-    place = bisect_right(firsts, uid) - 1
-    return place >= 0 and uid <= ranges[place][1]
+async def _matched(conversation: Conversation, numbering: Numbering, matches: Sequence[Match]) -> int:
+    """Give the highest UID that still has the number the client knows: up to it nothing went that the client does not know of.
+
+    RFC 7162 §3.2.5.2; both lists rise, so the first match from behind is the highest.
+    """
+    for count, match in enumerate(reversed(matches), 1):
+        if uid := _highest(numbering, match):
+            return uid
+        if count % _STEPS == 0:
+            await conversation.pause()
+    return 0
 
 
-async def tell_vanished(conversation: Conversation, since: int, ranges: Sequence[Span]) -> None:
-    """Tell which UIDs of `ranges` (sorted, disjoint) went after the modseq `since`."""
-    if not ranges:
-        return
-    account, selected = conversation.account, conversation.box
-    last = min(ranges[-1][1], selected.uidnext - 1)
-    gone = await fetch_vanished(account.store, account.id, selected.mailbox, since, (ranges[0][0], last))
-    firsts = [first for first, _last in ranges]
-    await put_vanished(conversation, [uid for uid in gone if _holds(firsts, ranges, uid)], earlier=True)
+def _highest(numbering: Numbering, match: Match) -> int:
+    count = min(match.count, numbering.count - match.number + 1)
+    if count <= 0:
+        return 0
+    # A UID never falls behind its number: where one run is ahead of the other it stays ahead.
+    ahead = match.uid - match.number
+    place = bisect_right(range(count), ahead, key=lambda step: numbering.uid(match.number + step) - match.number - step) - 1
+    return match.uid + place if place >= 0 and numbering.uid(match.number + place) == match.uid + place else 0

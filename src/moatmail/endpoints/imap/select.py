@@ -13,13 +13,13 @@ from typing import Final
 
 from moatmail.core.errors import NotFoundError
 from moatmail.endpoints.imap.conversation import Conversation
-from moatmail.endpoints.imap.resync import resynchronize
+from moatmail.endpoints.imap.resync import resync
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_recent
 from moatmail.mailbox import mailboxes, placements
 from moatmail.mailbox.numbering import Numbering
 from moatmail.mailbox.view import View
-from moatmail.store.queries import MailboxRow
+from moatmail.store.queries import DeletedOctets, MailboxRow
 from moatmail.wire.imap import events, responses
 from moatmail.wire.imap.object_id import mailbox_id
 
@@ -44,9 +44,13 @@ async def on_select(conversation: Conversation, command: events.Select | events.
     if conversation.rev2:
         # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
         conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
+    if command.known is not None:
+        try:
+            await resync(conversation, selected, command.known, row.uidvalidity)
+        except BaseException:
+            conversation.deselect()  # RFC 3501 §6.3.1: a SELECT that fails leaves no mailbox selected
+            raise
     conversation.attend()
-    if command.known is not None and command.known.uidvalidity == row.uidvalidity:
-        await resynchronize(conversation, command.known.modseq, command.known.uids)
     code, text = (b"READ-ONLY", b"examined") if read_only else (b"READ-WRITE", b"selected")
     conversation.done(command, text, code)
 
@@ -147,7 +151,8 @@ async def on_status(conversation: Conversation, command: events.Status) -> None:
 
 async def _deleted_storage(conversation: Conversation, row: MailboxRow) -> int:
     """RFC 9208 §4.1.4: what EXPUNGE would give back, as the sum of the sizes."""
-    return await placements.deleted_octets(conversation.account, row.id) if row.deleted else 0
+    account = conversation.account
+    return await account.store.read(DeletedOctets(account.id, row.id)) if row.deleted else 0
 
 
 async def tell_status(conversation: Conversation, name: str, row: MailboxRow, items: tuple[bytes, ...]) -> None:

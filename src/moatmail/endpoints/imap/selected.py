@@ -34,6 +34,8 @@ class Selected:
     """UIDs that went and may not be told yet (RFC 3501 §7.4.1)."""
     own: set[int] = field(default_factory=set)
     """Modseqs of our own changes that the client knows of."""
+    expunged_since: int = 0
+    """The modseq since which expunges wait to be told; 0 for none."""
     flags_hidden_since: int = 0
     """The modseq since which NOTIFY keeps changed flags from being told; 0 for none."""
     saved: Numbering = field(default_factory=Numbering)
@@ -54,6 +56,16 @@ class Selected:
         if not sequence.saved:
             return named
         return list(merge(named + numbering.spans_of_uids(self.saved_ranges())))
+
+    @property
+    def complete(self) -> int:
+        """Give the modseq up to which the client was told everything (RFC 7162 §3.2)."""
+        return min(self.expunged_since or self.modseq, self.flags_hidden_since or self.modseq)
+
+    def past_ranges(self, sequence: SequenceSet) -> tuple[Span, ...]:
+        """Give the sorted, disjoint ranges that a set of UIDs names among all that ever were: ``*`` may have gone."""
+        named = sequence.resolve(self.uidnext - 1)
+        return merge([*named, *self.saved_ranges()]) if sequence.saved else named
 
     def saved_ranges(self) -> list[Span]:
         """Give the UID ranges that ``$`` stands for."""

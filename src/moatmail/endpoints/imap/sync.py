@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells a session what changed in its mailbox since it was last told: expunges, new messages, flags.
 
-Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told), RFC 9051 §7.5.2, RFC 9586 §3 (UIDFETCH, VANISHED).
+Obeys RFC 3501 §5.2, §7.3.1, §7.4.1 (when EXPUNGE may be told), RFC 7162 §3.1 (MODSEQ of what is told), §3.2
+(VANISHED, HIGHESTMODSEQ while something waits), RFC 9051 §7.5.2, RFC 9586 §3 (UIDFETCH, VANISHED).
 Must never know which command asks.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 
-from moatmail.core.limits.endpoints import IDLE_PUSHES, OWN_MODSEQS, VANISHED
+from moatmail.core.limits.endpoints import IDLE_PUSHES, OWN_MODSEQS
 from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
-from moatmail.mailbox.changes import fetch_changes
+from moatmail.endpoints.imap.vanished import tell_vanished
+from moatmail.mailbox.changes import Changes, fetch_changes
 from moatmail.store.operations import PlacementRow
 from moatmail.wire.imap import responses
 
@@ -39,12 +41,12 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
         conversation.engine.bye(b"the mailbox was deleted")
         return
     if changes.modseq == selected.modseq and not (expunge and selected.expunged):
+        _tell_complete(conversation, selected)
         return
-    first_new = selected.uidnext
+    first_new, waited = selected.uidnext, bool(selected.expunged)
     if watch is not None and not watch.flags:
         selected.flags_hidden_since = selected.flags_hidden_since or selected.modseq
-    selected.expunged.extend([gone for gone in changes.vanished if gone < first_new])
-    selected.modseq, selected.uidnext = changes.modseq, changes.uidnext
+    _advance(selected, changes)
     if expunge:
         await _tell_expunged(conversation, selected)
     known = bisect_left(changes.rows, first_new, key=attrgetter("uid"))
@@ -62,12 +64,33 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
     selected.own = {modseq for modseq in selected.own if modseq > selected.modseq}
     if watch is None or watch.flags:
         await tell_flags(conversation, selected, told, uid=uid or watch is not None)
+    _tell_complete(conversation, selected, waited=waited)
+
+
+def _advance(selected: Selected, changes: Changes) -> None:
+    """Go on to the modseq of `changes`."""
+    selected.expunged.extend([gone for gone in changes.vanished if gone < selected.uidnext])
+    if selected.expunged:
+        selected.expunged_since = selected.expunged_since or selected.modseq
+    selected.modseq, selected.uidnext = changes.modseq, changes.uidnext
+
+
+def _tell_complete(conversation: Conversation, selected: Selected, *, waited: bool = False) -> None:
+    """Tell up to where the client knows everything, where the mod-sequences that it saw would not tell it.
+
+    RFC 7162 §3.2, §6: while something waits to be told, a client must not take what it saw for all there was; when what `waited` was
+    told, it may.
+    """
+    if conversation.qresync and (waited or selected.complete < selected.modseq):
+        conversation.untagged(responses.ok(responses.highest_modseq(selected.complete), b"all up to here was told"))
 
 
 async def _keep_still(conversation: Conversation, selected: Selected, *, own: bool) -> None:
     """Leave the client its snapshot (RFC 5465 §5): all that happens meanwhile is told when it wants to be told again."""
     if len(selected.own) > OWN_MODSEQS:
         selected.own.clear()
+    # Rows that a command shows may be newer than what the client was told of.
+    _tell_complete(conversation, selected, waited=True)
     if not own:
         return
     # RFC 3501 §6.4.3: whoever expunges is told the numbers that went, whatever it wants to hear of others.
@@ -79,24 +102,28 @@ async def _keep_still(conversation: Conversation, selected: Selected, *, own: bo
 
 
 async def _tell_expunged(conversation: Conversation, selected: Selected) -> None:
-    gone, selected.expunged = sorted(selected.expunged), []
+    gone, selected.expunged, selected.expunged_since = sorted(set(selected.expunged)), [], 0
     if not gone:
         return
-    numbers = await conversation.work(selected.numbering.removing(gone))
     if conversation.uid_only or conversation.qresync:
-        await put_vanished(conversation, gone)  # RFC 9586 §3.4, RFC 7162 §3.2.10.2
+        # RFC 7162 §3.2.10.2, RFC 9586 §3.4: each UID told makes the client count one less, so none is told that it did not count.
+        counted = await _counted(conversation, selected, gone)
+        await conversation.work(selected.numbering.removing(counted))
+        await tell_vanished(conversation, counted)
         return
+    numbers = await conversation.work(selected.numbering.removing(gone))
     for start in range(0, len(numbers), CHANGES):
         part = numbers[start : start + CHANGES]
         conversation.engine.write(b"* %d EXPUNGE\r\n" * len(part) % tuple(part))
         await conversation.pause(len(part) * len(b"* 100000 EXPUNGE\r\n"))
 
 
-async def put_vanished(conversation: Conversation, uids: Sequence[int], *, earlier: bool = False) -> None:
-    """Tell UIDs (rising) that went, some in each line: a mailbox full of holes would make a line without end."""
-    for start in range(0, len(uids), VANISHED):
-        conversation.untagged(responses.vanished(uids[start : start + VANISHED], earlier=earlier))
-        await conversation.flush()
+async def _counted(conversation: Conversation, selected: Selected, gone: list[int]) -> list[int]:
+    counted: list[int] = []
+    for start in range(0, len(gone), CHANGES):
+        counted.extend([uid for uid in gone[start : start + CHANGES] if selected.numbering.number(uid)])
+        await conversation.pause()
+    return counted
 
 
 def _tell_arrived(conversation: Conversation, selected: Selected, arrived: list[int]) -> None:
@@ -141,8 +168,8 @@ async def tell_flags(conversation: Conversation, selected: Selected, rows: Itera
         if not number:
             continue
         items = []
-        # RFC 9051 §7.5.2: in IMAP4rev2 what is told unasked has the UID.
-        if (uid or conversation.rev2) and not by_uid:
+        # RFC 9051 §7.5.2, RFC 7162 §3.2.4: in IMAP4rev2 and after a CONDSTORE enabling command what is told unasked has the UID.
+        if (uid or conversation.rev2 or conversation.condstore) and not by_uid:
             items.append(responses.uid_item(row.uid))
         if values:
             items.append(responses.flags_item(selected.bits(row.uid, row.flags), [word.encode() for word in row.keywords]))
@@ -161,4 +188,4 @@ def enable_condstore(conversation: Conversation) -> None:
         return
     conversation.condstore = True
     if conversation.selected is not None:
-        conversation.untagged(responses.ok(responses.highest_modseq(conversation.selected.modseq), b"highest"))
+        conversation.untagged(responses.ok(responses.highest_modseq(conversation.selected.complete), b"highest"))

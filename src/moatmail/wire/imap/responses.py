@@ -129,9 +129,9 @@ def expunge(number: int) -> bytes:
     return b"%d EXPUNGE" % number
 
 
-def vanished(uids: Iterable[int], *, earlier: bool = False) -> bytes:
-    """Write VANISHED; `uids` rising (RFC 7162 §3.2.10)."""
-    return (b"VANISHED (EARLIER) " if earlier else b"VANISHED ") + compact(uids)
+def vanished(spans: Iterable[tuple[int, int]], *, earlier: bool = False) -> bytes:
+    """Write VANISHED; `spans` are ranges of UIDs, first and last, rising (RFC 7162 §3.2.10)."""
+    return (b"VANISHED (EARLIER) " if earlier else b"VANISHED ") + b",".join([b"%d:%d" % span if span[0] < span[1] else b"%d" % span[0] for span in spans])
 
 
 def mailbox(attributes: Iterable[bytes], name: str, *, response: bytes = b"LIST", selected_by: Iterable[bytes] = (), utf8: bool = False) -> bytes:

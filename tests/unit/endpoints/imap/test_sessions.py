@@ -207,7 +207,7 @@ async def test_changed_since_and_unchanged_since(lab: Lab) -> None:
     await client.ok("STORE 1 +FLAGS.SILENT (\\Seen)")
     assert await client.ok("FETCH 1:* (FLAGS) (CHANGEDSINCE 3)") == [b"1 FETCH (FLAGS (\\Seen \\Recent) MODSEQ (4))"]
     # The first changed meanwhile, the second did not.
-    assert await client.ok("STORE 1:2 (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Flagged)") == [b"2 FETCH (MODSEQ (5))"]
+    assert await client.ok("STORE 1:2 (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Flagged)") == [b"2 FETCH (UID 2 MODSEQ (5))"]  # RFC 7162 §3.2.4
     assert client.tagged.startswith(b"OK [MODIFIED 1]")
     await client.ok("UID STORE 1:2 (UNCHANGEDSINCE 1) FLAGS ()")
     assert client.tagged.startswith(b"OK [MODIFIED 1:2]")
@@ -219,7 +219,7 @@ async def test_after_condstore_every_change_tells_its_modseq(lab: Lab) -> None:
     one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
     assert await two.ok("ENABLE CONDSTORE") == [b"ENABLED CONDSTORE", b"OK [HIGHESTMODSEQ 2] highest"]
     await one.ok("STORE 1 +FLAGS (\\Seen)")
-    assert await two.ok("NOOP") == [b"1 FETCH (FLAGS (\\Seen) MODSEQ (3))"]
+    assert await two.ok("NOOP") == [b"1 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (3))"]
 
 
 COMMANDS = [
