@@ -262,7 +262,7 @@ class Fetch:
             return None
         items = cast("list[bytes]", made)
         if told_seen or self._conversation.condstore:
-            items.extend(self._besides(subject, told_seen=told_seen))
+            items.extend(_besides(subject, self._plan, self._conversation, told_seen=told_seen))
         return items
 
     def _summary(self, known: Known) -> Summary:
@@ -319,17 +319,6 @@ class Fetch:
             await self._flush()
         return True
 
-    def _besides(self, subject: _Subject, *, told_seen: bool) -> Iterator[bytes]:
-        """Give the items that were not asked for and belong into the response."""
-        # RFC 3501 §6.4.5: that the flags changed is told with what changed them.
-        if told_seen and Attribute.FLAGS not in self._plan.items:
-            yield _flags(subject)
-        # RFC 7162 §3.2.4: and, after a CONDSTORE enabling command, whose they are and since when.
-        if told_seen and self._conversation.condstore and Attribute.UID not in self._plan.items and not self._conversation.uid_only:
-            yield responses.uid_item(subject.uid)
-        if self._conversation.condstore and Attribute.MODSEQ not in self._plan.items and (told_seen or Attribute.FLAGS in self._plan.items):
-            yield _modseq(subject)
-
     def _note_damage(self, error: SealBrokenError) -> None:
         self._conversation.alert(error)
         self.damaged = self.damaged or error
@@ -385,7 +374,7 @@ class Fetch:
                 items.append(await render(subject.opened(), item, self._conversation.pause))
             else:
                 items.append(_ITEMS[item](subject))
-        items.extend(self._besides(subject, told_seen=told_seen))
+        items.extend(_besides(subject, self._plan, self._conversation, told_seen=told_seen))
         await self._write(subject, items)
 
     async def _write(self, subject: _Subject, items: list[bytes | Streamed]) -> None:
@@ -494,6 +483,19 @@ def _flags(subject: _Subject) -> bytes:
 
 def _modseq(subject: _Subject) -> bytes:
     return responses.modseq_item(subject.view.modseqs[subject.place()])
+
+
+def _besides(subject: _Subject, plan: Plan, conversation: Conversation, *, told_seen: bool) -> Iterator[bytes]:
+    """Give the items that were not asked for and belong into the response."""
+    # RFC 3501 §6.4.5: that the flags changed is told with what changed them; RFC 7162 §3.2.4: and with the UID, after a CONDSTORE enabling command.
+    if told_seen and Attribute.FLAGS not in plan.items:
+        yield _flags(subject)
+    if not conversation.condstore:
+        return
+    if told_seen and Attribute.UID not in plan.items and not conversation.uid_only:
+        yield responses.uid_item(subject.uid)
+    if Attribute.MODSEQ not in plan.items and (told_seen or Attribute.FLAGS in plan.items):
+        yield _modseq(subject)
 
 
 def _save_date(subject: _Subject) -> bytes:
