@@ -101,6 +101,7 @@ async def search(criterion: Criterion, snapshot: Snapshot, reader: Reader, slice
     A message that is gone, or cannot be opened where it must be, does not match. Raises StoreUnavailableError, and what ends the slices.
     """
     columns = Columns(snapshot)
+    await columns.prepare(criterion, slices.pause)
     settled = columns.settle(criterion)
     found, rest = _narrow(columns.places(settled.true), columns.open_places(settled), need)
     await slices.pause()

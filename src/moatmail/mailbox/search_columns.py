@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import compress
@@ -81,6 +81,18 @@ class Columns:
         if made is None and (maker := _MAKERS.get(type(criterion))) is not None:
             made = self._made[criterion] = maker(self._snapshot, criterion)
         return made
+
+    async def prepare(self, criterion: Criterion, pause: Callable[[], Awaitable[None]]) -> None:
+        """Make the columns of a tree one by one, others having their turn between them: each is a pass over the mailbox (1 to 4 ms for 100,000)."""
+        stack = [criterion]
+        while stack:
+            one = stack.pop()
+            if isinstance(one, And | Or):
+                stack.extend(one.parts)
+            elif isinstance(one, Not):
+                stack.append(one.part)
+            elif self.column(one) is not None:
+                await pause()
 
     def settle(self, criterion: Criterion) -> Settled:
         """Tell for every message what the numbers alone decide (three values: true, false, open)."""
