@@ -7,6 +7,7 @@ Must never know what a client was told.
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ async def vanished_since(opened: Opened, mailbox: int, since: int, first: int, l
         if page is None:
             raise NotFoundError(public="the mailbox was deleted")
         uids.extend(page.uids)
+        await asyncio.sleep(0)  # a page is a slice of work; others have their turn
         if uids and (not page.more or len(uids) >= VANISHED_BATCH):
             # A batch is in order: what went one by one is told in ranges all the same.
             yield Batch(array("I", sorted(uids)), page.modseq)

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.imap_string import string
-from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, PAGE, WRITE_OCTETS
+from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, NUMBERS, PAGE, WRITE_OCTETS
 from moatmail.core.limits.mailbox import LISTING_FROM
 from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
@@ -160,9 +160,9 @@ class Fetch:
         """Give those of the ranges whose messages changed after a modseq."""
         changed: list[int] = []
         for first, last in spans:
-            for start in range(first, last + 1, FLAG_ROWS):
+            for start in range(first, last + 1, NUMBERS):
                 view = await current_view(self._conversation)
-                for number, uid in self._numbered(start, min(start + FLAG_ROWS - 1, last)):
+                for number, uid in self._numbered(start, min(start + NUMBERS - 1, last)):
                     place = view.place(uid)
                     if place >= 0 and view.modseqs[place] > since:
                         changed.append(number)

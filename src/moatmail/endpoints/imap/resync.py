@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from moatmail.core.limits.endpoints import VANISHED
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.fetch import Fetch, Plan
 from moatmail.endpoints.imap.selected import Selected
@@ -31,11 +32,19 @@ async def resync(conversation: Conversation, selected: Selected, known: Known, u
     # RFC 7162 §3.2.5.1: who names no UIDs may know all that there ever were; who names some is told of no others.
     ranges = clip(((1, selected.uidnext - 1),) if known.uids is None else known.uids, 1, selected.uidnext - 1)
     matched = await _matched(conversation, selected.numbering, known.matches)
-    await tell_earlier(conversation, selected, clip(ranges, matched + 1, selected.uidnext - 1), known.modseq)
+    await tell_earlier(conversation, selected, clip(ranges, matched + 1, selected.uidnext - 1) if matched else ranges, known.modseq)
     items = (Attribute.FLAGS,) if conversation.uid_only else (Attribute.UID, Attribute.FLAGS)
     plan = Plan.of(events.Fetch(b"", True, SequenceSet(()), items, known.modseq))
     fetch = Fetch(conversation, selected, plan, known.modseq)
-    await fetch.run(await fetch.changed(selected.numbering.spans_of_uids(ranges), known.modseq))
+    await fetch.run(await fetch.changed(await _numbers(conversation, selected.numbering, ranges), known.modseq))
+
+
+async def _numbers(conversation: Conversation, numbering: Numbering, ranges: Sequence[Span]) -> list[Span]:
+    spans: list[Span] = []
+    for start in range(0, len(ranges), VANISHED):
+        spans.extend(numbering.spans_of_uids(ranges[start : start + VANISHED]))
+        await conversation.pause()
+    return spans
 
 
 def clip(ranges: Sequence[Span], low: int, high: int) -> list[Span]:

@@ -30,6 +30,8 @@ async def on_select(conversation: Conversation, command: events.Select | events.
         # RFC 7162 §3.2.11, RFC 9051 §7.1: what follows is of the new mailbox; told to everybody, whatever was enabled.
         conversation.untagged(responses.ok(b"CLOSED", b"the other mailbox is closed"))
     conversation.deselect()
+    if command.known is not None:
+        await conversation.flush()  # to read what a client knows may have been a slice of work already
     read_only = isinstance(command, events.Examine)
     account = conversation.account
     row = await mailboxes.find(account, command.mailbox)

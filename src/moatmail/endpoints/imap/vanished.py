@@ -47,7 +47,7 @@ async def _within(conversation: Conversation, uids: array[int], ranges: Sequence
     kept = array("I")
     for count, (low, high) in enumerate(ranges):
         kept.extend(uids[bisect_left(uids, low) : bisect_right(uids, high)])
-        if count % CHANGES == CHANGES - 1:
+        if count % VANISHED == VANISHED - 1:
             await conversation.pause()
     return kept
 
