@@ -139,7 +139,7 @@ async def on_append_end(conversation: Conversation, command: events.AppendEnd) -
     await sync(conversation, uid=conversation.uid_only, own=True)
     selected = conversation.selected
     # RFC 7162 §3.2.7: what went is told by no message's MODSEQ.
-    conversation.done(command, b"replaced", responses.highest_modseq(selected.modseq) if selected is not None and conversation.qresync else b"")
+    conversation.done(command, b"replaced", responses.highest_modseq(selected.complete) if selected is not None and conversation.qresync else b"")
 
 
 async def _seal(conversation: Conversation, appending: Appending) -> Sealed:

@@ -226,3 +226,39 @@ async def test_a_resync_that_fails_leaves_no_mailbox_selected(lab: Lab, monkeypa
     monkeypatch.setattr("moatmail.endpoints.imap.resync.tell_earlier", broken)
     assert (await client.no(f"SELECT INBOX (QRESYNC ({valid} 1))")).startswith(b"NO [SERVERBUG]")
     assert (await client.no("FETCH 1 (FLAGS)")).startswith(b"BAD")
+
+
+async def test_who_wants_to_hear_nothing_knows_no_more_than_it_heard(lab: Lab) -> None:
+    # RFC 5465 §5, RFC 7162 §3.2: a FETCH shows what is newer than the snapshot the client keeps.
+    await lab.deliver(*[HELLO] * 3)
+    client, other = await qresync_client(lab, select="INBOX"), await lab.client(select="INBOX")
+    known = await modseq(client)
+    await client.ok("NOTIFY NONE")
+    await expunge(other, "2")
+    await other.ok("UID STORE 3 +FLAGS.SILENT (\\Flagged)")
+    told = await client.ok("FETCH 3 (FLAGS)")
+    assert b"FLAGS (\\Flagged" in told[0]
+    assert told[-1] == b"OK [HIGHESTMODSEQ %d] all up to here was told" % known
+
+
+async def test_a_message_never_counted_is_never_told_as_gone(lab: Lab) -> None:
+    # RFC 7162 §3.2.10.2: came and went between two looks.
+    await lab.deliver(HELLO)
+    client, other = await qresync_client(lab, select="INBOX"), await lab.client(select="INBOX")
+    await lab.deliver(HELLO, HELLO)
+    await other.ok("NOOP")
+    await expunge(other, "1:2")
+    told = await client.ok("NOOP")
+    assert [line for line in told if line.startswith(b"VANISHED") or b"EXISTS" in line] == [b"VANISHED 1", b"1 EXISTS"]
+
+
+async def test_flags_hidden_by_notify_are_not_passed_over(lab: Lab) -> None:
+    # RFC 5465 §5.4, RFC 7162 §3.2: new messages are told, changed flags are not.
+    await lab.deliver(HELLO)
+    client, other = await qresync_client(lab, select="INBOX"), await lab.client(select="INBOX")
+    known = await modseq(client)
+    await client.ok("NOTIFY SET (selected (MessageNew MessageExpunge))")
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+    await lab.deliver(HELLO)
+    told = await client.ok("NOOP")
+    assert told[-1] == b"OK [HIGHESTMODSEQ %d] all up to here was told" % known
