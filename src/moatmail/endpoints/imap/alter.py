@@ -26,9 +26,6 @@ from moatmail.wire.imap import events, responses
 from moatmail.wire.imap.sequence import SequenceSet
 from moatmail.wire.imap.server import Result
 
-EXPUNGE_ISSUED = RefusedError(b"some of the messages are gone", b"EXPUNGEISSUED")
-"""RFC 5530 §3, RFC 2180 §4: messages that another session removed and this one was not told of yet."""
-
 
 def resolve(selected: Selected, sequence: SequenceSet, *, uid: bool) -> list[Span]:
     """Give the message numbers a set names; raises RefusedError (BAD) for numbers that no message has."""
@@ -81,7 +78,7 @@ async def on_store(conversation: Conversation, command: events.Store) -> None:
         await conversation.flush()
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if found < len(uids) and not command.uid:
-        raise EXPUNGE_ISSUED
+        raise RefusedError(b"some of the messages are gone", b"EXPUNGEISSUED")  # RFC 5530 §3, RFC 2180 §4.2
     # RFC 7162 §3.1.3: message numbers after STORE, UIDs after UID STORE.
     missed = sorted(failed) if command.uid else sorted(number for uid in failed if (number := selected.numbering.number(uid)))
     conversation.done(command, b"stored", responses.modified(missed) if missed else b"")

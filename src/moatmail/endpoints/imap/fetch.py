@@ -18,7 +18,7 @@ from moatmail.core.imap_string import string
 from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, NUMBERS, PAGE, WRITE_OCTETS
 from moatmail.core.limits.mailbox import LISTING_FROM
 from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
-from moatmail.endpoints.imap.alter import EXPUNGE_ISSUED, current_view, resolve
+from moatmail.endpoints.imap.alter import current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
@@ -115,7 +115,9 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     if fetch.undecodable:
         raise RefusedError(b"a part is in an unknown transfer encoding", b"UNKNOWN-CTE")  # RFC 3516 §4.3
     if fetch.missing and not command.uid:
-        raise EXPUNGE_ISSUED
+        # RFC 5530 §3: not NO, for which clients that copy a mailbox give all of it up; the code tells that somebody removed some of them.
+        conversation.done(command, b"fetched, but for those that are gone", b"EXPUNGEISSUED")
+        return
     conversation.done(command, b"fetched")
 
 
