@@ -75,6 +75,17 @@ def test_imaplib_with_starttls(server: Trial) -> None:
         assert client.select()[0] == "OK"
 
 
+def test_an_append_in_small_writes_does_not_wait_for_the_kernel(server: Trial) -> None:
+    """Fault: imaplib writes a message and its line end apart, and Nagle's algorithm held the second back until ours was acknowledged: 47 ms each."""
+    waits = []
+    with imap(server, 1) as client:
+        for _ in range(30):
+            began = time.perf_counter()
+            assert client.append("Drafts", "", "", TEXT.encode())[0] == "OK"
+            waits.append(time.perf_counter() - began)
+    assert statistics.median(waits) <= 0.030, waits
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_appends_and_reads(server: Trial, tmp_path: Path) -> None:
     letter = tmp_path / "letter.eml"

@@ -39,13 +39,13 @@ class Engine(Protocol[E_co]):
 class Connection(Stream, Generic[E]):
     """A connection accepted by a listener, driven by one coroutine that attaches an engine and asks for its events."""
 
-    __slots__ = ("_engine", "_eof_told", "_notified", "finishing")
+    __slots__ = ("_engine", "_eof_told", "_notified", "_unanswered", "finishing")
 
     def __init__(self, read_buffer: memoryview) -> None:
         """Start without an engine: it is made when the peer is known, and attached."""
         super().__init__(read_buffer)
         self._engine: Engine[E] | None = None
-        self._notified = self._eof_told = False
+        self._notified = self._eof_told = self._unanswered = False
         self.finishing = False
         """The server goes down: say 421 or BYE at the next pause and end the session."""
 
@@ -68,7 +68,7 @@ class Connection(Stream, Generic[E]):
         deadline = 0.0
         while True:
             if out := engine.take_output():
-                self.write(out)
+                self._answer(out)
             if self.gone:
                 raise PeerGoneError
             if not self._output_full:
@@ -81,12 +81,20 @@ class Connection(Stream, Generic[E]):
                     self._notified = False
                     return None
             deadline = deadline or self._loop.time() + deadline_seconds
+            if self._unanswered:
+                self._unanswered = False
+                self.acknowledge()
             await self._sleep(deadline)
+
+    def _answer(self, out: bytes) -> None:
+        self._unanswered = False
+        self.write(out)
 
     def _feed(self, engine: Engine[E]) -> bool:
         """Give the engine what is here; tells whether there was anything. Raises `PeerGoneError` when it knows of the end already."""
         data = self._pull()
         if data:
+            self._unanswered = True
             engine.receive(data)
         elif data is None:
             return False
@@ -115,7 +123,7 @@ class Connection(Stream, Generic[E]):
     def flush(self) -> None:
         """Send the engine's output now."""
         if self._engine is not None and (out := self._engine.take_output()):
-            self.write(out)
+            self._answer(out)
 
     async def start_tls(self, context: ssl.SSLContext, deadline_seconds: float = limits.HANDSHAKE_SECONDS) -> TLSFacts:
         """Answer STARTTLS: drop all input, send the engine's output (its go-ahead), shake hands.

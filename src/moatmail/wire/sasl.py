@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from moatmail.core.errors import LocalProtocolError, RemoteProtocolError
+from moatmail.core.limits.crypto import SCRAM_ROUNDS_HUMAN
 from moatmail.core.limits.sasl import (
     CLIENT_ITERATIONS_MAX,
     CLIENT_ITERATIONS_MIN,
@@ -79,7 +80,7 @@ class Context:
     end_points: tuple[bytes, ...] = ()
     offers_plus: bool = False
     decoy_key: bytes = field(default_factory=lambda: os.urandom(32), repr=False)
-    decoy_iterations: int = 100_000
+    decoy_iterations: int = SCRAM_ROUNDS_HUMAN
     nonce: Callable[[], bytes] = field(default=_fresh_nonce, repr=False)
 
 

@@ -85,6 +85,32 @@ async def test_the_output_of_a_group_is_one_write(monkeypatch: pytest.MonkeyPatc
     writer.close()
 
 
+async def test_octets_that_need_no_answer_are_acknowledged_at_once_and_others_by_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault: who sends a literal and its line end in two writes waited 40 ms for each message, for the acknowledgement of the first."""
+    said: list[str] = []
+    originals = Connection.acknowledge, Connection.write
+
+    def acknowledge(self: Connection[Any]) -> None:
+        said.append("acknowledged")
+        originals[0](self)
+
+    def write(self: Connection[Any], data: bytes) -> None:
+        said.append("answered")
+        originals[1](self, data)
+
+    monkeypatch.setattr(Connection, "acknowledge", acknowledge)
+    monkeypatch.setattr(Connection, "write", write)
+    house = await open_house(echo)
+    reader, writer = await house.connect()
+    await reader.readline()
+    writer.write(b"the first half")
+    await eventually(lambda: said == ["answered", "acknowledged"])
+    writer.write(b" and the second\r\n")
+    assert await reader.readline() == b"you said the first half and the second\r\n"
+    assert said == ["answered", "acknowledged", "answered"]
+    writer.close()
+
+
 @pytest.mark.parametrize("size", [1, 16_384, 16_385, 300_000, 3_000_000], ids=lambda size: f"{size} octets")
 async def test_octets_come_whole_over_tls_in_both_directions(size: int) -> None:
     house = await open_house(echo, tls=serving())

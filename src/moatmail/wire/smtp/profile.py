@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from moatmail.core.limits import smtp as limits
+from moatmail.core.limits.crypto import SCRAM_ROUNDS_HUMAN
 from moatmail.wire.smtp.content import ContentLimits
 
 
@@ -48,7 +49,7 @@ class Profile:
     content: ContentLimits = field(default_factory=ContentLimits)
     session: SessionLimits = field(default_factory=SessionLimits)
     decoy_key: bytes = field(default=b"", repr=False)
-    decoy_iterations: int = 100_000
+    decoy_iterations: int = SCRAM_ROUNDS_HUMAN
 
     @property
     def needs_auth(self) -> bool:
