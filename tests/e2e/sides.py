@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -35,6 +36,7 @@ TOTAL: Final = sum(FILL.values())
 # Flags that Maildir can hold; a keyword would be the client's private matter there.
 FLAGS: Final = (b"\\Seen", b"\\Answered", b"\\Flagged", b"\\Draft")
 _MAILDIR: Final = {"S": "\\seen", "R": "\\answered", "F": "\\flagged", "D": "\\draft", "T": "\\deleted", "P": "$forwarded"}
+_TUID: Final = re.compile(rb"^X-TUID: [^\n]*\n", re.MULTILINE)
 _BODIES: Final = (
     b"plain words, number %d\r\n",
     b"From the first line on: quoted by nobody, %d\r\n.\r\n..\r\n",
@@ -83,8 +85,8 @@ def fill(server: Trial, account: int = 0, boxes: dict[str, int] = FILL) -> None:
 
 
 def digest(octets: bytes) -> str:
-    """Tell messages apart by their octets; a Maildir keeps lines without CR."""
-    return hashlib.sha256(octets.replace(b"\r\n", b"\n")).hexdigest()
+    """Tell messages apart by their octets; a Maildir keeps lines without CR, and mbsync a field of its own in what it fetched."""
+    return hashlib.sha256(_TUID.sub(b"", octets.replace(b"\r\n", b"\n"), count=1)).hexdigest()
 
 
 def on_server(server: Trial, account: int = 0) -> Side:
@@ -113,6 +115,31 @@ def in_maildirs(root: Path, name_of: Callable[[str], str]) -> Side:
             for path in (place.parent / part).iterdir()
         )
     return side
+
+
+def files(root: Path) -> dict[str, tuple[int, int]]:
+    """Give size and time of every message file below `root`: what a synchronisation that changes nothing leaves alone."""
+    found = [path for part in ("cur", "new") for path in root.rglob(f"{part}/*")]
+    return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+
+
+def file_of(maildir: Path, octets: bytes) -> Path:
+    """Find the file of a message that is there once."""
+    wanted = digest(octets)
+    (found,) = [path for part in ("cur", "new") for path in (maildir / part).iterdir() if digest(path.read_bytes()) == wanted]
+    return found
+
+
+def set_letters(path: Path, letters: str) -> None:
+    """Give a message file other flags, as a reader of Maildirs does."""
+    path.rename(path.parent.parent / "cur" / f"{path.name.partition(':2,')[0]}:2,{letters}")
+
+
+def put(maildir: Path, octets: bytes, letters: str = "") -> None:
+    """Put a message into a Maildir, made if it is not there; lines end as on disk."""
+    for part in ("cur", "new", "tmp"):
+        (maildir / part).mkdir(parents=True, exist_ok=True)
+    (maildir / "cur" / f"{1_700_000_000 + len(octets)}.{digest(octets)[:16]}.here:2,{letters}").write_bytes(octets.replace(b"\r\n", b"\n"))
 
 
 def differences(one: Side, other: Side) -> list[str]:
