@@ -44,6 +44,7 @@ class Sync:
         self._numbers: list[int | None] = []
         self._named: set[int] | None = None
         self._code = self._seen = 0
+        self._silent: tuple[str, bytes] | None = None
 
     # ---- what the server says ----
 
@@ -70,8 +71,10 @@ class Sync:
             elif uid in self._numbers:
                 self._numbers.remove(uid)
             else:
-                assert None in self._numbers, "told of a message that this client does not count"
-                self._numbers.remove(None)
+                # UIDs rise with numbers: it is one of those not looked at between its neighbours.
+                before = max((place for place, other in enumerate(self._numbers) if other is not None and other < uid), default=-1)
+                assert self._numbers[before + 1 : before + 2] == [None], "told of a message that this client does not count"
+                del self._numbers[before + 1]
             self.cache.pop(uid, None)
 
     def _take_fetch(self, number: int, items: bytes) -> None:
@@ -82,6 +85,10 @@ class Sync:
         self._numbers[number - 1] = uid
         if flags := FLAGS.search(items):
             self.cache[uid] = frozenset(flags[1].split()) - {b"\\Recent"}
+        elif self._silent is not None and uid in self.cache:
+            # RFC 3501 §6.4.6: with .SILENT the client has to do to its own copy what it asked for.
+            sign, flag = self._silent
+            self.cache[uid] = self.cache[uid] | {flag} if sign == "+" else self.cache[uid] - {flag}
         if modseq := re.search(rb"MODSEQ \(([0-9]+)\)", items):
             self._seen = max(self._seen, int(modseq[1]))
 
@@ -169,7 +176,10 @@ class Sync:
         elif choice in (4, 5) and count:
             silent = random.choice(("", ".SILENT"))
             since = f"(UNCHANGEDSINCE {self.modseq}) " if random.random() < 0.3 else ""
-            await self.command(f"STORE {random.randint(1, count)} {since}{random.choice('+-')}FLAGS{silent} ({random.choice(FLAG_NAMES).decode()})", stop=stop)
+            sign, flag = random.choice("+-"), random.choice(FLAG_NAMES)
+            self._silent = (sign, flag) if silent else None
+            await self.command(f"STORE {random.randint(1, count)} {since}{sign}FLAGS{silent} ({flag.decode()})", stop=stop)
+            self._silent = None
         elif choice == 6:
             await self.command(random.choice(("SEARCH ALL", "UID SEARCH ALL", "UID SEARCH 1:*")), stop=stop)
         elif choice == 7:

@@ -70,9 +70,10 @@ async def on_store(conversation: Conversation, command: events.Store) -> None:
     found = 0
     for part in placements.slices(uids):
         view = await current_view(conversation)
-        before = {uid: view.modseqs[place] for uid in part if (place := view.place(uid)) >= 0}
+        before, upto = {uid: view.modseqs[place] for uid in part if (place := view.place(uid)) >= 0}, view.modseq
         stored = await placements.set_flags(conversation.account, selected.mailbox, part, change, conversation.now())
-        await _tell_stored(conversation, command, stored, before)
+        hidden = _hidden(selected, stored, before, upto) if command.silent else frozenset()
+        await _tell_stored(conversation, command, stored, before, hidden)
         failed.extend(stored.failed)
         found += len(stored.rows) + len(stored.failed)
         await conversation.flush()
@@ -92,7 +93,15 @@ async def _change(conversation: Conversation, command: events.Store) -> FlagChan
     return FlagChange(command.mode.value, command.flags.bits, words, since)
 
 
-async def _tell_stored(conversation: Conversation, command: events.Store, stored: FlagsStored, before: dict[int, int]) -> None:
+def _hidden(selected: Selected, stored: FlagsStored, before: dict[int, int], upto: int) -> frozenset[int]:
+    """Give the UIDs that we changed and another before us, of which the client was not told yet: our modseq hides his from `sync`."""
+    ours = [row.uid for row in stored.rows if row.modseq == stored.highestmodseq and before.get(row.uid) != row.modseq]
+    if stored.highestmodseq > upto + 1:
+        return frozenset(ours)  # somebody was between our look and our change: it may have been any of them
+    return frozenset([uid for uid in ours if (was := before.get(uid, 0)) > selected.modseq and was not in selected.own])
+
+
+async def _tell_stored(conversation: Conversation, command: events.Store, stored: FlagsStored, before: dict[int, int], hidden: frozenset[int]) -> None:
     selected = conversation.box
     tell_keywords(conversation, selected, (word for row in stored.rows for word in row.keywords))
     if any(row.modseq == stored.highestmodseq and before.get(row.uid) != row.modseq for row in stored.rows):
@@ -101,7 +110,9 @@ async def _tell_stored(conversation: Conversation, command: events.Store, stored
         else:
             selected.own.add(stored.highestmodseq)
     # RFC 7162 §3.1.3: the new modseqs are told even when the flags are not (.SILENT).
-    await tell_flags(conversation, selected, stored.rows, uid=command.uid, values=not command.silent)
+    await tell_flags(conversation, selected, [row for row in stored.rows if row.uid not in hidden], uid=command.uid, values=not command.silent)
+    # RFC 3501 §6.4.6: what another changed is told, silent or not.
+    await tell_flags(conversation, selected, [row for row in stored.rows if row.uid in hidden], uid=command.uid)
 
 
 # ---------------------------------------------------------------- COPY and MOVE

@@ -262,3 +262,17 @@ async def test_flags_hidden_by_notify_are_not_passed_over(lab: Lab) -> None:
     await lab.deliver(HELLO)
     told = await client.ok("NOOP")
     assert told[-1] == b"OK [HIGHESTMODSEQ %d] all up to here was told" % known
+
+
+@pytest.mark.parametrize("enable", ["QRESYNC", "X-NOTHING"])
+async def test_a_silent_store_hides_no_change_of_another(lab: Lab, enable: str) -> None:
+    # RFC 3501 §6.4.6: what the client asked for it knows; that another flag was set before, it does not.
+    await lab.deliver(HELLO, HELLO)
+    client, other = await lab.client(), await lab.client(select="INBOX")
+    await client.ok(f"ENABLE {enable}")
+    await client.ok("SELECT INBOX")
+    await other.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+    told = await client.ok("STORE 1:2 +FLAGS.SILENT (\\Seen)") + await client.ok("NOOP")
+    assert [line for line in told if b"\\Flagged \\Seen" in line]
+    assert not [line for line in told if line.startswith(b"2 FETCH") and b"FLAGS" in line]
+    assert not [line for line in await client.ok("NOOP") if b"FETCH" in line]
