@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from moatmail.core.limits.mailbox import INDEX_MERGE
 from moatmail.core.ports.sealer import Purpose
 from moatmail.store.migrate import FILE as MAIL
 from moatmail.store.soft import FILE as SOFT
@@ -242,6 +243,18 @@ def send_all(server: Trial) -> None:
         client.copy("1:2", f"{WORDS['mailbox']}2")
 
 
+def merge_all(server: Trial) -> None:
+    """Have the words of Bob's mail merged into a segment: enough of it, and a session."""
+    bob = server.account(1)[0]
+    with smtplib.SMTP(*server.address("smtp"), timeout=20) as client:
+        for _ in range(INDEX_MERGE):
+            client.sendmail("carol@friend.test", [bob], letter(WORDS["body"], Subject=WORDS["subject"]).as_bytes())
+    with reader(server, 1):
+        end = time.monotonic() + 20
+        while not rows(server.folder, MAIL, "SELECT count(*) FROM index_part")[0][0] and time.monotonic() < end:
+            time.sleep(0.1)
+
+
 @pytest.fixture(scope="module")
 def full(server: Trial) -> Trial:
     peer = Rejecting()
@@ -252,6 +265,7 @@ def full(server: Trial) -> Trial:
     end = time.monotonic() + 10
     while not any("failed from" in line for line in server.log) and time.monotonic() < end:
         time.sleep(0.05)
+    merge_all(server)
     return server
 
 
@@ -274,6 +288,8 @@ def test_words_lie_nowhere_in_clear_while_the_server_runs(full: Trial) -> None:
     assert done.cells > 500
     assert done.pages > 50
     assert len(done.secrets) > 20
+    for what in ("message_words", "index_part", "index_segment"):
+        assert rows(full.folder, MAIL, f"SELECT count(*) FROM {what}")[0][0], f"nothing in {what}"  # noqa: S608
     assert rows(full.folder, SOFT, "SELECT count(*) FROM decision WHERE length(sealed_evidence) > 100")[0][0] > 3
 
 
