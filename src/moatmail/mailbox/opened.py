@@ -197,6 +197,8 @@ class OpenAccounts:
             return  # the next round goes on
         except MoatmailError as error:
             self._events.emit(Event.of("index.failed", f"messages of account {opened.id} were not indexed: {error.public}; searches open them instead"))
+        except Exception as error:  # noqa: BLE001  what a stranger's message may do to a parser must not end the round unheard
+            self._events.emit(Event.of("index.fault", f"messages of account {opened.id} were not indexed: {error!r}", alert=True))
 
     async def _rewrap(self, opened: Opened) -> None:
         try:

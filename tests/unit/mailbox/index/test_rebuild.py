@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from moatmail.core.limits import mailbox as limits
+from moatmail.crypto.keyring import Keyring
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox import messages
 from moatmail.mailbox.index.rebuild import drop_segments, fetch_summary, rebuild
 from moatmail.mailbox.index.tend import Tender
+from moatmail.mailbox.opened import OpenAccounts
 from moatmail.mailbox.reading import open_summary
 from moatmail.store.index_items import AddWords, CountUnindexed, ListSegments, ListUnindexed, SetSummary, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Accept, Append
@@ -143,3 +145,18 @@ async def test_a_closed_account_is_left_alone(box: Box) -> None:
     await Tender(box.opened, lambda: next(looks, False)).run(NOW)
     assert await box.opened.store.read(ListSegments(box.opened.id)) == ()
     assert (await count(box)).without_words > 0
+
+
+async def test_what_no_parser_expected_is_told_and_ends_the_round_alone(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_message: object) -> None:
+        raise RecursionError("a stranger's idea")
+
+    monkeypatch.setattr("moatmail.mailbox.index.tend.words_of", fail)
+    await box.deliver(b"Subject: x\r\n\r\ny", words=False)
+    accounts = OpenAccounts(box.opened.store, box.opened.files, Keyring(), box.house.clock, box.house.ear)
+    opened = await accounts.open(box.opened.identity, "test", 1)
+    await asyncio.gather(*accounts._tasks)
+    (event,) = box.house.ear.named("index.fault")
+    assert event.alert
+    accounts.close(opened)
+    await accounts.stop()
