@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from moatmail.store import operations as o
 from moatmail.store import queries as q
+from moatmail.store.index_items import AddSegment, ListUnindexed
 from moatmail.store.local import LocalStore
 from moatmail.store.sql import schema
 from moatmail.store.sql.statement import Statement
@@ -23,6 +26,14 @@ CONTRADICTIONS = {
           (SELECT p.mailbox, count(*) n, sum(p.flags & 8 = 0) u, sum(p.flags & 4 != 0) d, sum(m.size) o
              FROM placement p JOIN message m ON m.number = p.message GROUP BY p.mailbox) c ON c.mailbox = b.id
          WHERE b.messages != coalesce(c.n, 0) OR b.unseen != coalesce(c.u, 0) OR b.deleted != coalesce(c.d, 0) OR b.octets != coalesce(c.o, 0)""",
+    "octets marked for removal": """
+        SELECT b.id FROM mailbox b WHERE b.deleted_octets !=
+          (SELECT coalesce(sum(m.size), 0) FROM placement p JOIN message m ON m.number = p.message WHERE p.mailbox = b.id AND p.flags & 4 != 0)""",
+    "no words without message": "SELECT w.number FROM message_words w WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.number = w.number)",
+    "no part without segment": "SELECT i.id FROM index_part i WHERE NOT EXISTS (SELECT 1 FROM index_segment s WHERE s.account = i.account AND s.id = i.id)",
+    "what waits is placed": """
+        SELECT t.number FROM index_tail t
+         WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.number = t.number AND m.account = t.account AND m.erase_at IS NULL)""",
     "UIDs and modseqs below what comes next": """
         SELECT b.id FROM mailbox b JOIN placement p ON p.mailbox = b.id WHERE p.uid >= b.uidnext OR p.modseq > b.highestmodseq""",
     "a vanished UID is placed nowhere": """
@@ -43,6 +54,16 @@ CONTRADICTIONS = {
 }
 
 
+def misplaced(writer: Writer) -> set[int]:
+    """Give messages that are not where the index has them: placed in neither tail nor segment, or in two; or of a segment, and gone."""
+    found = Counter(row[0] for row in writer.db.all(Statement("SELECT number FROM index_tail")))
+    merged = [number for (packed,) in writer.db.all(Statement("SELECT numbers FROM index_segment")) for number in msgspec.msgpack.decode(packed)]
+    found.update(merged)
+    there: dict[int, float | None] = dict(writer.db.all(Statement("SELECT number, erase_at FROM message")))
+    placed = {number for number, erase_at in there.items() if erase_at is None}
+    return {number for number, times in found.items() if times > 1} | (placed - set(found)) | (set(merged) - set(there))
+
+
 class Player:
     """Does what users and senders do, by a seed."""
 
@@ -52,7 +73,9 @@ class Player:
         self.chance = chance
 
     async def step(self) -> None:
-        await self.chance.choice((self.accept, self.accept, self.accept, self.flag, self.copy, self.move, self.expunge, self.queue, self.settle, self.erase))()
+        await self.chance.choice(
+            (self.accept, self.accept, self.accept, self.flag, self.copy, self.move, self.expunge, self.queue, self.settle, self.erase, self.merge)
+        )()
 
     def place(self) -> tuple[House, int, int]:
         where = self.chance.choice(self.houses)
@@ -66,7 +89,12 @@ class Player:
         one = content(self.chance.randint(1, 500))
         chosen = self.chance.sample(self.houses, self.chance.randint(1, len(self.houses)))
         copies = tuple(
-            o.Delivery(message(each.account, one), special_use=self.chance.choice(list(each.boxes)), flags=self.chance.randrange(32)) for each in chosen
+            o.Delivery(
+                msgspec.structs.replace(message(each.account, one), words=self.chance.choice((b"", b"words"))),
+                special_use=self.chance.choice(list(each.boxes)),
+                flags=self.chance.randrange(32),
+            )
+            for each in chosen
         )
         accept = o.Accept((one,), copies)
         for _ in range(self.chance.randint(1, 2)):
@@ -102,6 +130,13 @@ class Player:
             bounce = (o.NewSpool(new_id(), report.id, b"k", b"e", NOW, (NOW,), "generated"),) if self.chance.random() < 0.3 else ()
             await self.store.write(o.SettleSpool(claimed.id, "me", outcomes, (), (report,), bounce))
 
+    async def merge(self) -> None:
+        where, _one, _two = self.place()
+        tail = [row.number for row in await self.store.read(ListUnindexed(where.account))]
+        chosen = tuple(sorted(self.chance.sample(tail, self.chance.randint(0, len(tail)))))
+        if chosen:
+            await self.store.write(AddSegment(where.account, new_id(), chosen, ((0, b"part"), (6, b"another"))))
+
     async def erase(self) -> None:
         await self.store.write(o.EraseDue(NOW + self.chance.randrange(60) * DAY, limit=self.chance.randint(1, 50)))
 
@@ -117,6 +152,7 @@ async def test_whatever_is_done_the_counts_say_what_the_rows_say(seed: int, fold
             await store.write(change(o.RemoveAccount("carol@example.test")))
             player.houses.pop()
     assert {name: found for name, sql in CONTRADICTIONS.items() if (found := writer.db.all(Statement(sql)))} == {}
+    assert misplaced(writer) == set()
     assert (await store.read(q.GetLedger()))[0].accepted > 100
     await store.close()
 
@@ -136,5 +172,5 @@ async def test_a_contradiction_would_be_found(folder: Path) -> None:
     await store.write(arrival(alice.account))
     writer.db.run(Statement("UPDATE placement SET flags = 12, modseq = 99"))
     found = {name for name, sql in CONTRADICTIONS.items() if writer.db.all(Statement(sql))}
-    assert found == {"a mailbox's counts", "UIDs and modseqs below what comes next"}
+    assert found == {"a mailbox's counts", "octets marked for removal", "UIDs and modseqs below what comes next"}
     await store.close()
