@@ -113,6 +113,7 @@ class Stream(asyncio.BufferedProtocol):
 
     Input waits as it came, still encrypted, until it is asked for; above a limit the socket is not read. Every wait has a deadline, and all
     waits of a connection share one timer, moved only when it fires: an event costs no timer of its own.
+    Larger than usual because reading, writing and ending share that timer and the state of one socket.
     """
 
     __slots__ = (
