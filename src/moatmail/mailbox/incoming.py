@@ -152,9 +152,10 @@ class Incoming:
         """Give the words of what `seal(trace)` will keep, for the search index; None of spilled content, which is not read twice while somebody waits."""
         if self._sealer is not None:
             return None
-        if self.size > SEARCH_ON_LOOP:
-            return await asyncio.to_thread(self._words, trace)
-        return self._words(trace)
+        try:
+            return await asyncio.to_thread(self._words, trace) if self.size > SEARCH_ON_LOOP else self._words(trace)
+        except Exception:  # noqa: BLE001  the message counts, its index does not: who indexes it later tells what no parser expected
+            return None
 
     def _words(self, trace: bytes) -> ContentWords:
         body = memoryview(b"".join(self._parts))[self._body_start :]

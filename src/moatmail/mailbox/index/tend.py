@@ -36,14 +36,17 @@ class Tender:
         self._account = owner.id
         self._keys = owner.keys
         self._still_open = still_open
+        self._fault: Exception | None = None
 
     async def run(self, now: float) -> None:
-        """Make missing words, then merge; raises what the store raises."""
+        """Make missing words, then merge; raises what the store raises, and in the end the first error that no parser expected."""
         count = await self._store.read(CountUnindexed(self._account))
         if count.without_words:
             await self._make_words()
         if count.messages >= limits.INDEX_MERGE:
             await self._merge(now)
+        if self._fault is not None:
+            raise self._fault
 
     # ---- words ----
 
@@ -66,6 +69,9 @@ class Tender:
         try:
             return await asyncio.to_thread(self._make, row, await open_unindexed(self._owner, row))
         except _UNREADABLE:
+            return b""
+        except Exception as error:  # noqa: BLE001  what one message does to a parser must not keep all others out of the index
+            self._fault = self._fault or error
             return b""
 
     def _make(self, row: UnindexedRow, message: OpenMessage) -> bytes:

@@ -17,7 +17,7 @@ from moatmail.crypto.seal import new_id
 from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Text
 from moatmail.mailbox.index.cache import AccountIndex
 from moatmail.mailbox.index.tend import Tender
-from moatmail.mailbox.index.words import Words
+from moatmail.mailbox.index.words import Words, header_words
 from moatmail.mailbox.search_reader import MailboxReader
 from moatmail.store.index_items import CountUnindexed, DropSegments, ListSegments, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Copy, EraseDue, Expunge, Move, StoreFlags
@@ -235,3 +235,19 @@ async def test_words_made_later_are_found_in_the_tail(box: Box) -> None:
     known = box.opened.index._parts.tail(box.opened.id)
     assert known is not None
     assert len(known.rows) == 2
+
+
+async def test_a_message_that_no_parser_expected_keeps_no_other_out_of_the_index(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(block: bytes) -> bytes:
+        if b"cursed" in block:
+            raise RecursionError("a stranger's idea")
+        return header_words(block)
+
+    monkeypatch.setattr("moatmail.mailbox.incoming.header_words", fail)
+    monkeypatch.setattr("moatmail.mailbox.index.tend.header_words", fail)
+    for number in range(12):
+        await box.deliver(b"Subject: %b\r\n\r\nhi" % (b"cursed" if number == 5 else b"number %d" % number))
+    with pytest.raises(RecursionError):
+        await tend(box)
+    assert (await count(box), await segments(box)) == (UnindexedCount(1, 1), 1)
+    assert await box.find(HeaderText(b"subject", "cursed")) == [5]
