@@ -18,6 +18,7 @@ from moatmail.wire.imap import utf7
 DELIMITER: Final = "/"  # of the one hierarchy we have (RFC 3501 §5.1.1)
 INBOX: Final = "INBOX"
 _WILDCARDS: Final = "*%"
+_NOT_IN_NAMES: Final = frozenset(("Cc", "Zl", "Zp"))
 
 
 def read_name(octets: bytes, *, utf8: bool = False) -> str | None:
@@ -25,8 +26,8 @@ def read_name(octets: bytes, *, utf8: bool = False) -> str | None:
     if not octets or len(octets) > limits.MAILBOX_NAME:
         return None
     name = _decode(octets, utf8=utf8)
-    if name is None or any(unicodedata.category(character) == "Cc" for character in name):
-        return None  # control characters have no business in a name
+    if name is None or any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
+        return None  # RFC 9755 §3, RFC 9051 §5.1: no controls, no separators of lines or paragraphs
     return INBOX if name.upper() == INBOX else name
 
 

@@ -241,3 +241,9 @@ async def test_names_in_utf8_and_in_utf7_are_the_same_mailboxes(lab: Lab, name: 
     await client.ok(b"SELECT " + written)
     await client.ok(b"RENAME " + written + b' "' + octets + b'2"')
     assert (await other.no(b"STATUS " + old + b" (MESSAGES)")).startswith(b"NO [NONEXISTENT]")
+
+
+@pytest.mark.parametrize("sign", ["\N{LINE SEPARATOR}", "\N{PARAGRAPH SEPARATOR}", "\x85", "\x7f"], ids=["a line", "a paragraph", "C1", "DEL"])
+async def test_no_name_holds_controls_or_separators(lab: Lab, sign: str) -> None:
+    client = await reader_of_utf8(lab, select="")
+    assert (await client.no(f'CREATE "a{sign}b"')).startswith(b"NO [CANNOT]")
