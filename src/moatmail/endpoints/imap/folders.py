@@ -124,29 +124,37 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
     for error in names.boxes.damaged:
         conversation.alert(error)
     conversation.begin_slice()
-    for name, childinfo in _select(names, command):
+    for found in _select(names, command):
+        await conversation.pause()
+        if found is None:
+            continue
+        name, childinfo = found
         attributes = _attributes(names, name, command)
         conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.utf8))
         row = names.boxes.by_name.get(name)
         if command.returns.status and row is not None:
             await tell_status(conversation, name, row, command.returns.status)
-        await conversation.pause()
     conversation.done(command, b"listed")
 
 
-def _select(names: _Names, command: events.List) -> Iterator[tuple[str, tuple[bytes, ...]]]:
-    """Give the names to tell, each with the options for which it is told because of what lies below it (RFC 5258 §3.5)."""
+def _select(names: _Names, command: events.List) -> Iterator[tuple[str, tuple[bytes, ...]] | None]:
+    """Give the names to tell, each with the options for which it is told because of what lies below it (RFC 5258 §3.5).
+
+    None stands for one that is not told: many patterns over thousands of names take seconds, whether any matches or not.
+    """
     matches = _matcher(command.reference, command.patterns)
     selection = command.selection
     chosen = set(_chosen(names, selection))
     below: set[str] = set()
     if selection.recursive_match:
         # RFC 5258 §3.5: only what the pattern does not show by itself is worth telling at the level above.
-        below = {superior for name in chosen if not matches(name) for superior in _superiors(name)}
+        for name in chosen:
+            yield None
+            if not matches(name):
+                below.update(_superiors(name))
     options = tuple(option for option, asked in ((b"SUBSCRIBED", selection.subscribed), (b"SPECIAL-USE", selection.special_use)) if asked)
     for name in _sorted(chosen | below):
-        if matches(name):
-            yield name, options if name in below else ()
+        yield (name, options if name in below else ()) if matches(name) else None
 
 
 def _chosen(names: _Names, selection: events.ListSelection) -> Iterable[str]:
