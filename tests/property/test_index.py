@@ -42,6 +42,7 @@ def in_words(looked_for: Sought, words: bytes) -> bool | None:
 @settings(max_examples=400, deadline=None)
 @given(asked())
 @example((["a" * 97], "a" * 33))
+@example((["".join(chr(0x4E00 + place) for place in range(100))], "".join(chr(0x4E00 + place) for place in range(31, 65))))
 @example((["ab" * 48 + "c"], "bc"))
 @example((["x " + "ab" * 40], "x ab"))
 @example(([("0123456789" * 10)[:96]], ("0123456789" * 10)[63:96]))

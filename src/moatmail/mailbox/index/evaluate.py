@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
 from typing import Final
 
 from moatmail.core.limits import mailbox as limits
@@ -79,7 +80,7 @@ class Evaluation:
         self._mailbox = mailbox
         self._uids = uids
         self._pause = pause
-        self._place_of: dict[int, int] = {}
+        self._place_of: dict[int | None, int] = {}
         self._twice: dict[int, list[int]] = {}
 
     async def settle(self, criteria: Iterable[Criterion], open_places: Sequence[int]) -> dict[Criterion, Settled]:
@@ -107,21 +108,31 @@ class Evaluation:
 
     async def _learn_places(self, open_places: Sequence[int]) -> None:
         numbers = await self._index.numbers(self._mailbox, self._uids[-1], self._pause)
-        number_of = numbers.get
         for start in range(0, len(open_places), limits.INDEX_SLICE):
-            for place in open_places[start : start + limits.INDEX_SLICE]:
-                number = number_of(self._uids[place])
-                if number is None:
-                    continue
-                if number in self._place_of:  # copied within its mailbox
-                    self._twice.setdefault(number, []).append(place)
-                else:
-                    self._place_of[number] = place
+            part = open_places[start : start + limits.INDEX_SLICE]
+            known = list(map(numbers.get, map(self._uids.__getitem__, part)))
+            before = len(self._place_of)
+            self._place_of.update(zip(known, part, strict=True))
+            if None in self._place_of or len(self._place_of) < before + len(part):
+                self._learn_again(known, part)
             await self._pause()
+
+    def _learn_again(self, known: Sequence[int | None], places: Sequence[int]) -> None:
+        """Sort out messages that nobody numbered, and those that lie twice in the mailbox: copied within it."""
+        self._place_of.pop(None, None)
+        for number, place in zip(known, places, strict=True):
+            if number is not None and self._place_of[number] != place:
+                self._twice.setdefault(number, []).append(place)
 
     def _places(self, numbers: array[int]) -> list[int]:
         place_of = self._place_of.get
         return [place_of(number, _ABSENT) for number in numbers]
+
+    @staticmethod
+    def _run(places: Sequence[int]) -> range | None:
+        """Give the places of a segment as a range, where its messages lie one behind the other: mostly they do."""
+        run = range(places[0], places[0] + len(places))
+        return run if places[0] >= 0 and places[-1] == run[-1] and all(map(eq, places, run)) else None
 
     # ---- looking ----
 
@@ -134,9 +145,13 @@ class Evaluation:
                 return  # dropped meanwhile: its messages stay open
             found |= await self._matching(asking.sought, part)
             unknown.update(part.unknown)
+        run = self._run(places)
+        if run is not None:
+            columns.false_run(run, found | unknown)
+        else:
+            columns.false([place for one, place in enumerate(places) if one not in found and one not in unknown])
         if asking.sought.certain:
             columns.true([places[one] for one in found])
-        columns.false([place for one, place in enumerate(places) if one not in found and one not in unknown])
         if self._twice:
             self._repeat(columns)
 
@@ -196,6 +211,14 @@ class _Columns:
         column = self._false
         for place in places:
             column[place] = 1
+
+    def false_run(self, run: range, but: Iterable[int]) -> None:
+        """Say no to a run of places, but to those so far from its start."""
+        column, first = self._false, run.start
+        told = bytearray(b"\1" * len(run))
+        for one in but:
+            told[one] = column[first + one]
+        column[first : run.stop] = told
 
     def repeat(self, place: int, others: Iterable[int]) -> None:
         for other in others:
