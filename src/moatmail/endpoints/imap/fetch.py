@@ -130,6 +130,7 @@ class Fetch:
         self._plan = plan
         self._changed_since = changed_since
         self._written = 0
+        self._seen_at = 0  # the modseq at which this page set \Seen
         self.missing = False
         """Whether a message of the set is gone."""
         self.undecodable = False
@@ -250,7 +251,7 @@ class Fetch:
             self._note_damage(error)
             return True
         except NotFoundError:
-            self.missing = True
+            self._note_missing()
             return True
         if items is None:
             return False  # an older summary, or a long header
@@ -324,6 +325,15 @@ class Fetch:
     def _note_damage(self, error: SealBrokenError) -> None:
         self._conversation.alert(error)
         self.damaged = self.damaged or error
+        self._leave_seen_to_be_told()
+
+    def _note_missing(self) -> None:
+        self.missing = True
+        self._leave_seen_to_be_told()
+
+    def _leave_seen_to_be_told(self) -> None:
+        r"""Have `sync` tell that ``\Seen`` was set, where no response of ours does: nobody passes over a mod-sequence untold (RFC 7162 §3.2)."""
+        self._selected.own.discard(self._seen_at)
 
     def _present(self, view: View, page: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Leave out who is gone, and who did not change since."""
@@ -347,6 +357,7 @@ class Fetch:
             with suppress(TemporaryError):
                 change = FlagChange("add", flags.SEEN)
                 stored = await placements.set_flags(self._conversation.account, self._selected.mailbox, unseen, change, self._conversation.now())
+                self._seen_at = stored.highestmodseq
                 self._selected.own.add(stored.highestmodseq)
         return frozenset(unseen)
 
@@ -362,8 +373,9 @@ class Fetch:
             self._note_damage(error)
         except UnknownEncodingError:
             self.undecodable = True
+            self._leave_seen_to_be_told()
         except NotFoundError:
-            self.missing = True
+            self._note_missing()
 
     async def _write_items(self, subject: _Subject, *, told_seen: bool) -> None:
         items: list[bytes | Streamed] = []

@@ -188,9 +188,14 @@ async def on_lsub(conversation: Conversation, command: events.Lsub) -> None:
         boxes = await mailboxes.list_mailboxes(conversation.account)
         matches = _matcher(command.reference, (command.pattern,))
         levels: set[str] = set()
-        if command.pattern.endswith("%"):
-            levels = {superior for name in boxes.subscribed if not matches(name) for superior in _superiors(name)} - boxes.subscribed
+        conversation.begin_slice()
+        for name in boxes.subscribed if command.pattern.endswith("%") else ():
+            if not matches(name):
+                levels.update(_superiors(name))
+            await conversation.pause()
+        levels -= boxes.subscribed
         for name in _sorted(boxes.subscribed | levels):
             if matches(name):
                 conversation.untagged(responses.mailbox((b"\\Noselect",) if name in levels else (), name, response=b"LSUB", utf8=conversation.utf8))
+            await conversation.pause()
     conversation.done(command, b"listed")

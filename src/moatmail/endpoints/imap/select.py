@@ -109,7 +109,11 @@ async def on_idle(conversation: Conversation, command: events.Idle) -> None:
     """Begin to push; who listens first and looks then misses nothing."""
     conversation.idle = command
     conversation.attend()
-    await sync(conversation)
+    try:
+        await sync(conversation)
+    except BaseException:
+        conversation.stop_idle()  # a client that was refused does not idle: no message may go behind its back (RFC 3501 §7.4.1)
+        raise
     conversation.engine.continue_(b"idling")
 
 

@@ -97,13 +97,21 @@ def _enable(cursor: Cursor, tag: bytes) -> events.Enable:
     return events.Enable(tag, tuple(dict.fromkeys(names)))
 
 
+def _mailbox_to_open(cursor: Cursor) -> str:
+    """Take a mailbox name; one that can name nothing is the empty one, for even that leaves the mailbox that was open (RFC 3501 §6.3.1)."""
+    try:
+        return cursor.mailbox()
+    except CommandRefusedError:
+        return ""
+
+
 def _select(cursor: Cursor, tag: bytes) -> events.Select:
-    mailbox, parameters = cursor.mailbox(), qresync.parameters(cursor)
+    mailbox, parameters = _mailbox_to_open(cursor), qresync.parameters(cursor)
     return events.Select(tag, mailbox, parameters.condstore, parameters.known)
 
 
 def _examine(cursor: Cursor, tag: bytes) -> events.Examine:
-    mailbox, parameters = cursor.mailbox(), qresync.parameters(cursor)
+    mailbox, parameters = _mailbox_to_open(cursor), qresync.parameters(cursor)
     return events.Examine(tag, mailbox, parameters.condstore, parameters.known)
 
 

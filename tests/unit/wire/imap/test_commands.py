@@ -400,8 +400,8 @@ def test_bad_credentials_are_told(text: bytes, words: bytes) -> None:
 
 
 REFUSED = {
-    "an invalid mailbox name": (b"SELECT &x", b"CANNOT"),
-    "an empty mailbox name": (b'SELECT ""', b"CANNOT"),
+    "an invalid mailbox name": (b"STATUS &x (UNSEEN)", b"CANNOT"),
+    "an empty mailbox name": (b'STATUS "" (UNSEEN)', b"CANNOT"),
     "a control character in a mailbox name": (b"CREATE &AAk-", b"CANNOT"),
     "nothing before the delimiter": (b"CREATE /", b"CANNOT"),
     "a mailbox name too long": (b"CREATE " + b"x" * (limits.MAILBOX_NAME + 1), b"CANNOT"),
