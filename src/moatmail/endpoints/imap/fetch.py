@@ -130,7 +130,7 @@ class Fetch:
         self._plan = plan
         self._changed_since = changed_since
         self._written = 0
-        self._seen_at = 0  # the modseq at which this page set \Seen
+        self._seen_at = 0  # the modseq at which \Seen was set
         self.missing = False
         """Whether a message of the set is gone."""
         self.undecodable = False
@@ -238,6 +238,9 @@ class Fetch:
             subject = _Subject(number, uid, self._selected, view, known.row if known is not None else None)
             if not await self._write_quickly(subject, known, told_seen=uid in seen):
                 await self._write_one(subject, known, told_seen=uid in seen)
+        if seen and not (self.missing or self.undecodable or self.damaged):
+            # Only where every response was written; else `sync` tells that \Seen was set: no mod-sequence is passed over untold (RFC 7162 §3.2).
+            self._selected.own.add(self._seen_at)
 
     async def _write_quickly(self, subject: _Subject, known: Known | None, *, told_seen: bool) -> bool:
         """Write one FETCH response without the content; tells whether that could be done, or will never be."""
@@ -251,7 +254,7 @@ class Fetch:
             self._note_damage(error)
             return True
         except NotFoundError:
-            self._note_missing()
+            self.missing = True
             return True
         if items is None:
             return False  # an older summary, or a long header
@@ -325,15 +328,6 @@ class Fetch:
     def _note_damage(self, error: SealBrokenError) -> None:
         self._conversation.alert(error)
         self.damaged = self.damaged or error
-        self._leave_seen_to_be_told()
-
-    def _note_missing(self) -> None:
-        self.missing = True
-        self._leave_seen_to_be_told()
-
-    def _leave_seen_to_be_told(self) -> None:
-        r"""Have `sync` tell that ``\Seen`` was set, where no response of ours does: nobody passes over a mod-sequence untold (RFC 7162 §3.2)."""
-        self._selected.own.discard(self._seen_at)
 
     def _present(self, view: View, page: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """Leave out who is gone, and who did not change since."""
@@ -358,7 +352,6 @@ class Fetch:
                 change = FlagChange("add", flags.SEEN)
                 stored = await placements.set_flags(self._conversation.account, self._selected.mailbox, unseen, change, self._conversation.now())
                 self._seen_at = stored.highestmodseq
-                self._selected.own.add(stored.highestmodseq)
         return frozenset(unseen)
 
     async def _write_one(self, subject: _Subject, known: Known | None, *, told_seen: bool) -> None:
@@ -373,9 +366,8 @@ class Fetch:
             self._note_damage(error)
         except UnknownEncodingError:
             self.undecodable = True
-            self._leave_seen_to_be_told()
         except NotFoundError:
-            self._note_missing()
+            self.missing = True
 
     async def _write_items(self, subject: _Subject, *, told_seen: bool) -> None:
         items: list[bytes | Streamed] = []
