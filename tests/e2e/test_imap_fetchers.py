@@ -89,7 +89,7 @@ def test_fetchmail_fetches_what_is_unseen_and_removes_it_when_told(filled: Trial
 
 
 def test_neomutt_flags_moves_and_removes(filled: Trial, tmp_path: Path) -> None:
-    host, port = filled.address("imaps")
+    _, port = filled.address("imaps")
     address, secret = filled.account()
     home = tmp_path / "home"
     keys = (
@@ -99,8 +99,8 @@ def test_neomutt_flags_moves_and_removes(filled: Trial, tmp_path: Path) -> None:
     )
     config = written(
         home / "neomuttrc",
-        f"set folder = imaps://{host}:{port}/\nset spoolfile = +INBOX\nset imap_user = '{address}'\nset imap_pass = '{secret}'\n"
-        f"set certificate_file = '{filled.ca}'\nset ssl_ca_certificates_file = '{filled.ca}'\nset ssl_verify_host = no\n"
+        f"set folder = imaps://localhost:{port}/\nset spoolfile = +INBOX\nset imap_user = '{address}'\nset imap_pass = '{secret}'\n"
+        f"set certificate_file = '{filled.ca}'\nset ssl_ca_certificates_file = '{filled.ca}'\nset ssl_verify_host = yes\n"
         "set imap_authenticators = 'plain'\nset confirmappend = no\nset delete = yes\n"
         f"set quit = yes\nset mark_old = no\nset wait_key = no\nset header_cache = ''\nset move = no\nset auto_tag = no\npush \"{keys}\"\n",
     )
