@@ -103,7 +103,7 @@ async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incom
     read = await reports.receive(ports, judged, resolutions, lambda: open_content(content, key, ports.files))
     for copy in read.copies:
         plan.copies.setdefault(copy.account, copy)
-    deliveries = tuple(messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values())
+    deliveries = messages.with_few_words([messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values()])
     spools = await _spools(ports, transaction, plan, prepared)
     if not deliveries and not spools:
         ports.files.remove(content.id)  # a report that was read: no row will name its content

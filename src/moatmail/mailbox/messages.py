@@ -7,9 +7,13 @@ Must never know the wire or why a message was accepted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from moatmail.core.address import Address
+from moatmail.core.limits.mailbox import WORDS_DELIVERED
 from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cover_with_mailbox_key
 from moatmail.crypto.seal import Purpose, SealKey, new_id
 from moatmail.mailbox.index import words
@@ -57,6 +61,13 @@ def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Del
     cover = cover_to_public(copy.public, copy.account, message_id, keys)
     message = _row(prepared, copy.account, message_id, keys, prefix, cover)
     return Delivery(message, special_use=_SPECIAL_USE.get(copy.mailbox, INBOX))
+
+
+def with_few_words(deliveries: Sequence[Delivery]) -> tuple[Delivery, ...]:
+    """Give deliveries without their words where these are too many to travel in one frame with all the rest: they are made when somebody looks."""
+    if sum(len(one.message.words) for one in deliveries) <= WORDS_DELIVERED:
+        return tuple(deliveries)
+    return tuple([replace(one, message=replace(one.message, words=b"")) for one in deliveries])
 
 
 def append(prepared: Prepared, account: int, keys: AccountKeys, mailbox: int, flags: int, keywords: tuple[str, ...]) -> Delivery:

@@ -141,6 +141,15 @@ INDEX_MERGE: Final = 256
 INDEX_BATCH: Final = 64
 """Messages whose missing words are made between two writings."""
 
+INDEX_BATCH_OCTETS: Final = 4 * 1024 * 1024
+"""Octets of words after which a writing takes no further message: a frame of the store has room for eight times as much."""
+
+WORDS_DELIVERED: Final = 4 * 1024 * 1024
+"""Octets of words that go with one delivery, of all its recipients; beyond them each makes his own when he looks."""
+
+INDEX_TAIL_READ: Final = 32 * 1024 * 1024
+"""Octets of a tail, as they are counted for keeping it, after which a search reads no further: the rest is opened one by one."""
+
 INDEX_TAIL: Final = 4_000
 """Messages in no segment whose words are looked at in one search; more wait to be merged only while a mailbox of before is indexed."""
 

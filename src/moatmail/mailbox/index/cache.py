@@ -36,9 +36,11 @@ _ON_LOOP: Final = 64 * 1024
 class KnownTail:
     """The messages of an account's tail as they were read up to the number `upto`: their rows, or their words where they were opened."""
 
-    __slots__ = ("octets", "rows", "upto", "used")
+    __slots__ = ("counted", "octets", "rows", "upto", "used")
 
     def __init__(self) -> None:
+        self.counted = 0
+        """What its cache counts for it: it grows while searches read on."""
         self.rows: dict[int, UnindexedRow | Words | None] = {}
         self.upto = 0
         self.octets = 0
@@ -65,7 +67,8 @@ class PartCache:
         if tail.octets > limits.INDEX_TAIL_OCTETS or len(tail.rows) > limits.INDEX_TAIL_KEPT:
             return
         self._tails[account] = tail
-        self._tail_octets += tail.octets
+        tail.counted = tail.octets
+        self._tail_octets += tail.counted
         while self._tail_octets > limits.INDEX_TAILS:
             self.forget_tail(next(iter(self._tails)))
 
@@ -73,7 +76,8 @@ class PartCache:
         """Forget it."""
         gone = self._tails.pop(account, None)
         if gone is not None:
-            self._tail_octets -= gone.octets
+            self._tail_octets -= gone.counted
+            gone.counted = 0
 
     def get(self, key: tuple[int, bytes, FieldClass]) -> Part | None:
         """Give a part that is here."""
@@ -96,6 +100,11 @@ class PartCache:
         """Forget an account's parts and its tail."""
         self.forget_tail(account)
         for key in [key for key in self._parts if key[0] == account]:
+            self._octets -= self._parts.pop(key).octets
+
+    def keep_only(self, account: int, segments: frozenset[bytes]) -> None:
+        """Forget the parts of an account's segments that are gone: they hold words of messages that were erased."""
+        for key in [key for key in self._parts if key[0] == account and key[1] not in segments]:
             self._octets -= self._parts.pop(key).octets
 
     def __len__(self) -> int:
@@ -157,6 +166,7 @@ class AccountIndex:
         ids = await self._store.read(ListSegments(self._account))
         if not self._merged.issubset(ids):
             self._parts.forget_tail(self._account)  # a segment was dropped: its messages are in the tail again
+            self._parts.keep_only(self._account, frozenset(ids))
         self._merged = frozenset(ids)
         for segment in ids:
             part = await self.part(segment, FieldClass.FROM)
@@ -196,7 +206,7 @@ class AccountIndex:
         """
         known = self._parts.tail(self._account) or KnownTail()
         known.used = True
-        await self._read_tail(known)
+        await self._read_tail(known, pause)
         found: dict[int, Words] = {}
         for number, row in list(known.rows.items()):
             if not wanted(number):
@@ -209,10 +219,11 @@ class AccountIndex:
         self._parts.keep_tail(self._account, known)
         return found
 
-    async def _read_tail(self, known: KnownTail) -> None:
+    async def _read_tail(self, known: KnownTail, pause: Pause) -> None:
         """Read on from where reading stopped; a message whose words are not made yet is looked at again next time."""
         after, whole = known.upto, True
-        while len(known.rows) < limits.INDEX_TAIL and (rows := await self._store.read(ListUnindexed(self._account, after))):
+        room = limits.INDEX_TAIL_READ
+        while len(known.rows) < limits.INDEX_TAIL and known.octets < room and (rows := await self._store.read(ListUnindexed(self._account, after))):
             for row in rows:
                 if row.words and row.number not in known.rows:
                     known.rows[row.number] = msgspec.structs.replace(row, prefix=b"", summary=b"")
@@ -221,6 +232,7 @@ class AccountIndex:
                 if whole:
                     known.upto = row.number
             after = rows[-1].number
+            await pause()  # a mailbox of before the index has many pages of messages without words
 
     def _open(self, row: UnindexedRow) -> Words | None:
         try:

@@ -64,7 +64,9 @@ async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> R
         summaries: list[tuple[int, bytes, bytes]] = []
         made_words: list[tuple[int, bytes]] = []
         unreadable: list[int] = []
+        octets = 0
         for row in rows:
+            after = row.number
             try:
                 made = await _rebuild_row(owner, row)
             except _UNREADABLE:
@@ -74,12 +76,15 @@ async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> R
                 summaries.append((row.number, row.summary, made.summary))
             if made.words:
                 made_words.append((row.number, made.words))
+            # Summaries travel twice, the old one and the new one.
+            octets += len(made.words) + (len(row.summary) + len(made.summary) if made.summary else 0)
+            if octets >= limits.INDEX_BATCH_OCTETS:
+                break
         if summaries:
             await owner.store.write(SetSummary(owner.id, tuple(summaries)))
         if made_words:
             await owner.store.write(AddWords(owner.id, tuple(made_words)))
         done = Rebuilt(done.summaries + len(summaries), done.words + len(made_words), (*done.unreadable, *unreadable))
-        after = rows[-1].number
     await Tender(owner, still_open).run(now)
     return done
 

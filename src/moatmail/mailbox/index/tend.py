@@ -54,15 +54,18 @@ class Tender:
         after = 0
         while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after, limits.INDEX_BATCH))):
             made: list[tuple[int, bytes]] = []
+            octets = 0
             for row in rows:
+                after = row.number
                 sealed = b"" if row.words else await self._words_of(row)
                 if sealed:
                     made.append((row.number, sealed))
-                if not self._still_open():
+                    octets += len(sealed)
+                # They travel in one frame: whoever writes at length must not make it too large, and stop the index for ever.
+                if octets >= limits.INDEX_BATCH_OCTETS or not self._still_open():
                     break
             if made:
                 await self._store.write(AddWords(self._account, tuple(made)))
-            after = rows[-1].number
 
     async def _words_of(self, row: UnindexedRow) -> bytes:
         """Give the sealed words of a message; empty where it does not open: whoever reads it tells of that."""
@@ -88,7 +91,8 @@ class Tender:
             merging = _Merging()
             after = await self._fill(merging, after)
             numbers = tuple(merging.words.numbers)
-            if len(numbers) < limits.INDEX_MERGE:
+            # Few messages may fill a segment with their words; were they left, they would stand before all others for ever.
+            if len(numbers) < limits.INDEX_MERGE and not merging.words.full:
                 return
             segment = new_id(int(now * 1000))
             parts = await asyncio.to_thread(merging.seal, self._keys.sealing, self._account, segment)

@@ -77,13 +77,27 @@ def words_text(folded: Iterable[str]) -> bytes | None:
             words.update(piece.split())
             if len(words) > limits.WORDS_MAX:
                 return None
+    if sum([len(word) for word in words if len(word) > limits.WORD_CHARACTERS]) > limits.WORDS_OCTETS // 2:
+        return None
+    octets = _joined(words)
+    return octets if len(octets) <= limits.WORDS_OCTETS else None
+
+
+def _all_words_text(folded: str) -> bytes:
+    """Give the words of a text that is bounded already, however many: of a header nobody can be told that some of its words are missing."""
+    words: set[str] = set()
+    for piece in _split(folded):
+        words.update(piece.split())
+    return _joined(words)
+
+
+def _joined(words: set[str]) -> bytes:
     if not words:
         return b""
-    if max(map(len, words)) > limits.WORD_CHARACTERS and not _cut_long(words):
-        return None
+    if max(map(len, words)) > limits.WORD_CHARACTERS:
+        _cut_long(words)
     # Not sorted: that would take an eighth off their size, and as long as finding them took.
-    octets = "\n".join(("", *words, "")).encode("utf-8", "surrogatepass")
-    return octets if len(octets) <= limits.WORDS_OCTETS else None
+    return "\n".join(("", *words, "")).encode("utf-8", "surrogatepass")
 
 
 def _split(text: str) -> Iterator[str]:
@@ -95,21 +109,18 @@ def _split(text: str) -> Iterator[str]:
     yield text[start:] if start else text
 
 
-def _cut_long(words: set[str]) -> bool:
-    """Replace long words by pieces; tell whether those are few enough to be kept."""
+def _cut_long(words: set[str]) -> None:
+    """Replace long words by pieces."""
     long = [word for word in words if len(word) > limits.WORD_CHARACTERS]
-    if sum(map(len, long)) > limits.WORDS_OCTETS // 2:
-        return False
     words.difference_update(long)
     for word in long:
         words.update([word[start : start + limits.WORD_CHARACTERS] for start in range(0, len(word) - OVERLAP, OVERLAP)])
-    return True
 
 
 def header_words(block: bytes) -> bytes:
     """Give the words of a header block, which can be had in parts where each begins with a field: HEADER is their concatenation."""
-    # A header block is bounded, and so are its words.
-    return words_text((fold(header_text(block)),)) or b""
+    # A header block is bounded, and so are its words: by compatibility forms some times as many octets (a square kilometre is six letters).
+    return _all_words_text(fold(header_text(block)))
 
 
 def body_words(root: PartPlace, read: Read) -> BodyWords:
@@ -120,7 +131,7 @@ def body_words(root: PartPlace, read: Read) -> BodyWords:
 
 def summary_words(summary: Summary) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     """Give the words of From, To, Cc, Bcc and Subject, as a search for one of these fields reads them."""
-    first, second, third, fourth, fifth = [words_text((summary_text(summary, name),)) or b"" for name in _SUMMARY_FIELDS]
+    first, second, third, fourth, fifth = [_all_words_text(summary_text(summary, name)) for name in _SUMMARY_FIELDS]
     return first, second, third, fourth, fifth
 
 

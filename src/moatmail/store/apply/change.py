@@ -196,6 +196,7 @@ def _remove_account(work: Work, item: RemoveAccount) -> Record:
     work.effects.accounts.add(account)
     contents: Counter[bytes] = Counter(dict(work.db.all(messages.ACCOUNT_CONTENTS, own)))
     index.erase_account(work, account)
+    work.db.run(messages.KEEP_HIGHEST_NUMBER)
     work.db.run(messages.ERASE_ACCOUNT_MESSAGES, own)
     for (mailbox,) in work.db.all(directory.MAILBOX_IDS, own):
         here = {"mailbox": mailbox}

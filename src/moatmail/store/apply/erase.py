@@ -38,6 +38,8 @@ def erase_until(work: Work, now: float, limit: int) -> int:
     for account, segment in segments:
         index.drop(work, account, segment)
     index.erase_words(work, [one.number for one in taken])
+    if taken:
+        work.db.run(messages.KEEP_HIGHEST_NUMBER)
     work.db.run_many(messages.ERASE_MESSAGE, [{"number": one.number} for one in taken])
     drop_references(work, Counter(one.content for one in taken))
     return len(taken)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, literal_column, or_, select, update
+from sqlalchemy.dialects.sqlite import Insert
 
-from moatmail.store.sql.schema import CONTENT, MAILBOX, MESSAGE, PLACEMENT
+from moatmail.store.sql.schema import CONTENT, MAILBOX, MESSAGE, META, PLACEMENT
 from moatmail.store.sql.statement import Statement, given, insert_once, page, statement
 
 _m = MESSAGE.c
@@ -21,9 +22,19 @@ _EMPTY: ColumnElement[Any] = literal_column("x''")
 _ZERO: ColumnElement[Any] = literal_column("0")
 
 # ---- messages ----
+HIGHEST_NUMBER = "message-number"
+_HIGHEST = select(func.max(_m.number)).scalar_subquery()
+_KEPT_HIGHEST = select(META.c.value).where(META.c.name == literal_column(f"'{HIGHEST_NUMBER}'")).scalar_subquery()
+# Numbers are never given twice: words of an erased message that somebody still holds must not pass for those of another one.
+_NEXT_NUMBER = func.max(func.coalesce(_HIGHEST, _ZERO), func.coalesce(_KEPT_HIGHEST, _ZERO)) + literal_column("1")
 ADD_MESSAGE = statement(
-    insert_once(MESSAGE, "id", "account", "content", "size", "received_at", "cover_kind", "cover", "prefix", "summary").returning(_m.number)
+    insert_once(MESSAGE, "id", "account", "content", "size", "received_at", "cover_kind", "cover", "prefix", "summary")
+    .values(number=_NEXT_NUMBER)
+    .returning(_m.number)
 )
+_NOW_HIGHEST = select(literal_column(f"'{HIGHEST_NUMBER}'"), func.coalesce(func.max(_m.number), _ZERO)).where(_m.number > _ZERO)
+_META_ROW = Insert(META).from_select(["name", "value"], _NOW_HIGHEST)
+KEEP_HIGHEST_NUMBER = statement(_META_ROW.on_conflict_do_update(index_elements=["name"], set_={"value": func.max(META.c.value, _META_ROW.excluded.value)}))
 _PLACED = PLACEMENT.join(MESSAGE, _m.number == _p.message)
 _OWN = PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox).join(MESSAGE, _m.number == _p.message)
 _MINE = (MAILBOX.c.id == given("mailbox")) & (MAILBOX.c.account == given("account"))
