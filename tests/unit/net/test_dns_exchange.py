@@ -293,7 +293,7 @@ async def test_octets_changed_by_chance_never_raise_anything_else(server: Script
 
 
 async def test_the_largest_answer_holds_the_loop_for_a_moment_only(server: Scripted) -> None:
-    """65,535 octets of records whose names are as long as names can be: the thread's own time counts, and the least of three, for what comes in between is not ours."""
+    """65,535 octets of records whose names are as long as names can be: the thread's own time, the least of three, for what comes in between is not ours."""
     labels = b"".join(b"\x01x" for _ in range(120)) + b"\x00"
     record = b"\xc0\x18" + b"\x00\x10\x00\x01" + bytes(4) + b"\x00\x02\x01x"
 
