@@ -42,6 +42,10 @@ CONTRADICTIONS = {
         SELECT a.id, a.used_octets FROM account a LEFT JOIN
           (SELECT account, sum(size) o FROM message WHERE erase_at IS NULL GROUP BY account) c ON c.account = a.id
          WHERE a.used_octets != coalesce(c.o, 0)""",
+    "what an account can bring back": """
+        SELECT a.id, a.recoverable, a.recoverable_octets FROM account a LEFT JOIN
+          (SELECT account, count(*) n, sum(size) o FROM message WHERE erase_at IS NOT NULL GROUP BY account) c ON c.account = a.id
+         WHERE a.recoverable != coalesce(c.n, 0) OR a.recoverable_octets != coalesce(c.o, 0)""",
     "a message is placed or recoverable": """
         SELECT m.number FROM message m WHERE (m.erase_at IS NULL) != EXISTS (SELECT 1 FROM placement p WHERE p.message = m.number)""",
     "a content's references": """
@@ -146,6 +150,7 @@ async def test_whatever_is_done_the_counts_say_what_the_rows_say(seed: int, fold
     writer = Writer(folder, GlassVault(), StandingClock(), Ear())
     store = LocalStore(writer)
     player = Player(store, [await house(store, name) for name in ("alice", "bob", "carol")], random.Random(seed))
+    await store.write(change(o.SetSetting("store.recoverable_octets", "4000")))
     for number in range(250):
         await player.step()
         if number == 200:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moatmail.admin import settings
 from moatmail.core.settings.load import mail_entries
-from moatmail.store.apply.placements import RECOVERABLE_DAYS
+from moatmail.store.apply.recoverable import RECOVERABLE_DAYS
 from tests.house.indoors import indoors
 
 

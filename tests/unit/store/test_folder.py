@@ -103,6 +103,24 @@ def test_mail_kept_before_there_was_an_index_waits_to_be_indexed(tmp_path: Path)
     database.close()
 
 
+def test_what_could_be_brought_back_and_what_vanished_before_it_was_counted_is_counted(tmp_path: Path) -> None:
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
+    run.upgrade(database, "0003")
+    database.run(Statement("INSERT INTO account (id, localpart, domain, status, public) VALUES (7, 'a', 'b', 'active', x'')"))
+    message = "INSERT INTO message (number, id, account, content, size, received_at, erase_at, cover_kind, cover, prefix, summary) VALUES"
+    for number, erase_at in ((1, "NULL"), (2, "98"), (3, "99")):
+        database.run(Statement(f"{message} ({number}, x'0{number}', 7, x'', {number}00, 0, {erase_at}, 2, x'', x'', x'')"))
+    box = "INSERT INTO mailbox (id, account, object_id, sealed_name, tag, uidvalidity, uidnext, highestmodseq) VALUES (5, 7, x'', x'', x'', 1, 3, 3)"
+    database.run(Statement(box))
+    database.run(Statement("INSERT INTO vanished (mailbox, modseq, uid) VALUES (5, 2, 1), (5, 3, 2)"))
+    database.close()
+    migrate.bring_up(tmp_path, KEY)
+    database = open_database(tmp_path / migrate.FILE, KEY, Use.READ)
+    assert database.all(Statement("SELECT recoverable, recoverable_octets FROM account")) == [(2, 500)]
+    assert database.all(Statement("SELECT vanished, forgotten_modseq FROM mailbox")) == [(2, 0)]
+    database.close()
+
+
 def test_a_folder_of_the_first_version_is_brought_up_and_keeps_its_rows(tmp_path: Path) -> None:
     database = open_database(tmp_path / migrate.FILE, KEY, Use.WRITE)
     run.upgrade(database, "0001")

@@ -29,6 +29,10 @@ LONG_ROWS: Final = 500  # rows an operation may change on the loop (some 10 ms);
 ERASE_OCTETS: Final = 4 * 1024 * 1024  # octets erased in one transaction: they are overwritten, through the log
 FREE_OCTETS: Final = 16 * 1024 * 1024  # kept free on the disk: under it nothing that grows is taken, so that reading and deleting go on
 
+# ---- recoverable mail ----
+RECOVERABLE_MESSAGES: Final = 500_000  # messages of an account that can be brought back, however small: their rows take 2 GB
+RECOVERABLE_ROOM: Final = 0.125  # part of the bound that is made free at once when it is passed
+
 # ---- databases ----
 PAGE_SIZE: Final = (
     8192  # octets of a SQLCipher page; an accept touches 15: 16384 doubles its CPU when mail comes singly, 4096 costs large contents a third more

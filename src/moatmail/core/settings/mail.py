@@ -14,6 +14,7 @@ from typing import Final
 from moatmail.core.settings.field import are_overrides, between, group, is_host_port, is_mailbox, not_empty, one_of, setting
 
 MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,13 @@ class Store:
 
     recoverable_days: float = setting(
         25.0, "How long expunged mail can be brought back before its keys are deleted; 0 = at once.", unit="days", check=between(0, 3650)
+    )
+    recoverable_octets: int = setting(
+        20 * GIB,
+        "How much expunged mail of an account without a quota can be brought back, at most; of an account with a quota it is one quota. Beyond it the oldest"
+        " is erased before its days are over.",
+        unit="octets",
+        check=between(0, 2**50),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from moatmail.core.limits import store as limits
-from moatmail.store.apply import index
+from moatmail.store.apply import index, recoverable
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import EraseDue, TruncateWAL
 from moatmail.store.sql import messages
@@ -42,6 +42,7 @@ def erase_until(work: Work, now: float, limit: int) -> int:
         work.db.run(messages.KEEP_HIGHEST_NUMBER)
     work.db.run_many(messages.ERASE_MESSAGE, [{"number": one.number} for one in taken])
     drop_references(work, Counter(one.content for one in taken))
+    _count(work, taken)
     return len(taken)
 
 
@@ -78,6 +79,16 @@ def _slice(due: Sequence[_Due], segments: Mapping[int, index.Segment]) -> tuple[
             going.add((one.account, segment.id))
             octets += segment.octets
     return taken, going
+
+
+def _count(work: Work, taken: Sequence[_Due]) -> None:
+    number = Counter(one.account for one in taken)
+    octets: Counter[int] = Counter()
+    for one in taken:
+        octets[one.account] += one.size
+    for account, gone in number.items():
+        recoverable.erased(work, account, gone, octets[account])
+    recoverable.bound(work, number.keys())
 
 
 def drop_references(work: Work, references: Counter[bytes]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from moatmail.core.errors import AlreadyExistsError, NotFoundError, NotPermittedError
 from moatmail.store.apply.erase import EVERYTHING, erase_until
-from moatmail.store.apply.placements import give_room, recoverable_until
+from moatmail.store.apply.recoverable import leave_quota, recoverable_until
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import INBOX, CreateMailbox, DeleteMailbox, RenameMailboxes, Subscribe
 from moatmail.store.sql import directory, index, mailboxes, state
@@ -76,11 +76,11 @@ def remove(work: Work, operation: DeleteMailbox) -> None:
         # RFC 3501 §6.3.4: it is an error to delete INBOX.
         raise NotPermittedError("INBOX cannot be deleted")
     here = {"mailbox": operation.mailbox}
-    octets = work.db.one(mailboxes.OCTETS_ONLY_HERE, here)
+    only_here = work.db.one(mailboxes.COUNT_ONLY_HERE, here)
     until = recoverable_until(work, operation.at)
     work.db.run(index.LEAVE_TAIL_ONLY_HERE, here | {"account": operation.account})
     work.db.run(mailboxes.RECOVERABLE_ONLY_HERE, here | {"until": until})
-    give_room(work, operation.account, octets[0] if octets else 0)
+    leave_quota(work, operation.account, *(only_here or (0, 0)))
     work.db.run(mailboxes.UNPLACE_ALL, here)
     work.db.run(mailboxes.FORGET_VANISHED, here)
     work.db.run(mailboxes.REMOVE_MAILBOX, key)

@@ -13,21 +13,18 @@ from typing import Final, NamedTuple
 import msgspec
 
 from moatmail.core.errors import LocalProtocolError, NotFoundError
-from moatmail.store.apply import index
+from moatmail.store.apply import index, recoverable
 from moatmail.store.apply.deliver import deliver, keep_contents
 from moatmail.store.apply.erase import EVERYTHING, erase_until
 from moatmail.store.apply.uids import ranges
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import Copied, Copy, Expunge, Expunged, FlagsStored, Move, PlacementRow, Replace, Replaced, Rewrap, StoreFlags
-from moatmail.store.sql import directory, mailboxes, messages, state
+from moatmail.store.sql import mailboxes, messages
 from moatmail.store.sqlite import Row
 
 _SEEN: Final = mailboxes.SEEN
 _DELETED: Final = mailboxes.DELETED
-_DAY: Final = 86400.0
 _HIGHEST_UID: Final = 2**32 - 1
-RECOVERABLE_DAYS: Final = "store.recoverable_days"
-_RECOVERABLE_DEFAULT: Final = 25.0
 
 
 class _Box(NamedTuple):
@@ -233,29 +230,13 @@ def _take_away(work: Work, box: _Box, rows: Sequence[_Placement]) -> int:
 
 def _make_recoverable(work: Work, account: int, rows: Iterable[_Placement], at: float) -> None:
     """Messages without any placement leave the quota and can be brought back until their time is over."""
-    until = recoverable_until(work, at)
+    until = recoverable.recoverable_until(work, at)
     gone = {row.message: row.size for row in rows if work.db.one(mailboxes.IS_PLACED, {"message": row.message}) is None}
     work.db.run_many(messages.MAKE_RECOVERABLE, [{"of_number": number, "until": until} for number in gone])
     index.leave(work, account, gone)
-    give_room(work, account, sum(gone.values()))
+    recoverable.leave_quota(work, account, len(gone), sum(gone.values()))
     if until <= at:
         erase_until(work, at, EVERYTHING)
-
-
-def give_room(work: Work, account: int, octets: int) -> None:
-    """Give room of the quota back."""
-    if octets:
-        work.db.run(directory.GIVE_ROOM, {"account": account, "octets": octets})
-
-
-def recoverable_until(work: Work, at: float) -> float:
-    """Give until when what is expunged at `at` can be brought back; the setting is in days, 0 means that the next erasure takes it."""
-    row = work.db.one(state.GET_SETTING, {"name": RECOVERABLE_DAYS})
-    try:
-        days = float(msgspec.json.decode(row[0], type=float)) if row else _RECOVERABLE_DEFAULT
-    except msgspec.MsgspecError:
-        days = _RECOVERABLE_DEFAULT
-    return at + days * _DAY
 
 
 def rewrap(work: Work, operation: Rewrap) -> int:

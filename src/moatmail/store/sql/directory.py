@@ -55,7 +55,11 @@ TAKE_ROOM = statement(
     .where(_a.id == given("account"), or_(_a.quota_octets == given("none"), _a.used_octets + given("octets") <= _a.quota_octets))
     .values(used_octets=_a.used_octets + given("octets"))
 )
-GIVE_ROOM = statement(update(ACCOUNT).where(_a.id == given("account")).values(used_octets=_a.used_octets - given("octets")))
+_RECOVERABLE = {"recoverable": _a.recoverable + given("number"), "recoverable_octets": _a.recoverable_octets + given("octets")}
+LEAVE_QUOTA = statement(update(ACCOUNT).where(_a.id == given("account")).values(used_octets=_a.used_octets - given("octets"), **_RECOVERABLE))
+_ERASED = {"recoverable": _a.recoverable - given("number"), "recoverable_octets": _a.recoverable_octets - given("octets")}
+FORGET_RECOVERABLE = statement(update(ACCOUNT).where(_a.id == given("account")).values(**_ERASED))
+RECOVERABLE = statement(select(_a.quota_octets, _a.recoverable, _a.recoverable_octets).where(_a.id == given("account")))
 
 # ---- credentials and grants ----
 ADD_CREDENTIAL = statement(insert(CREDENTIAL))

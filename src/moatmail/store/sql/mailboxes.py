@@ -131,5 +131,5 @@ ONLY_HERE = (
     MESSAGE.c.number.in_(select(_p.message).where(_p.mailbox == given("mailbox")))
     & ~select(_ONE).where(_OTHER.c.message == MESSAGE.c.number, _OTHER.c.mailbox != given("mailbox")).correlate(MESSAGE).exists()
 )
-OCTETS_ONLY_HERE = statement(select(func.coalesce(func.sum(MESSAGE.c.size), literal_column("0"))).where(ONLY_HERE))
+COUNT_ONLY_HERE = statement(select(func.count(), func.coalesce(func.sum(MESSAGE.c.size), literal_column("0"))).where(ONLY_HERE))
 RECOVERABLE_ONLY_HERE = statement(update(MESSAGE).where(ONLY_HERE).values(erase_at=given("until")))

@@ -46,6 +46,9 @@ ACCOUNT = Table(
     _count("quota_octets"),
     _count("used_octets"),
     Column("public", LargeBinary, nullable=False),
+    # Messages that can be brought back, and their octets: counted, because each expunge asks.
+    _count("recoverable"),
+    _count("recoverable_octets"),
     UniqueConstraint("domain", "localpart"),
 )
 
@@ -108,6 +111,9 @@ MAILBOX = Table(
     _count("octets"),
     # Octets of what bears \\Deleted (RFC 9208 §5.1, DELETED-STORAGE): summed when asked for, 100,000 messages would be read.
     _count("deleted_octets"),
+    # Rows of `vanished`, and the modseq up to which rows were forgotten: who asks from before it is told of all UIDs that are not there.
+    _count("vanished"),
+    _count("forgotten_modseq"),
     UniqueConstraint("account", "tag"),
     # One mailbox of an account per use (RFC 6154 §2 leaves it open); NULLs do not meet. Delivery finds its target by it.
     UniqueConstraint("account", "special_use"),
@@ -145,10 +151,11 @@ MESSAGE = Table(
     UniqueConstraint("id"),
 )
 OLD_COVER = Index("ix_message_old_cover", MESSAGE.c.account, sqlite_where=MESSAGE.c.cover_kind == 1, postgresql_where=MESSAGE.c.cover_kind == 1)
-# Placed messages of an account are found through its mailboxes, the others here: an index over all would cost each delivery a page.
+# Placed messages of an account are found through its mailboxes, the others here, oldest first: an index over all would cost each delivery a page.
 RECOVERABLE = Index(
     "ix_message_recoverable",
     MESSAGE.c.account,
+    MESSAGE.c.erase_at,
     sqlite_where=MESSAGE.c.erase_at.is_not(None),
     postgresql_where=MESSAGE.c.erase_at.is_not(None),
 )
