@@ -26,6 +26,7 @@ from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
+from moatmail.mailbox.uncommitted import Uncommitted
 from moatmail.mailbox.view import Views
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
@@ -93,6 +94,7 @@ class OpenAccounts:
         self._keyring = keyring
         self._clock = clock
         self._events = events
+        self.uncommitted = Uncommitted(files)
         self._opened: dict[int, Opened] = {}
         self._opening: dict[int, asyncio.Lock] = {}
         self._recents = Recents()

@@ -131,6 +131,14 @@ class ContentFiles:
         """Open a content for several reads; raises NotFoundError."""
         return self._open(content_id)
 
+    def free_octets(self) -> int:
+        """Give how much room the disk has for more."""
+        try:
+            status = os.statvfs(self.folder)
+        except FileNotFoundError:
+            status = os.statvfs(self.folder.parent)
+        return status.f_bavail * status.f_frsize
+
     def remove(self, content_id: bytes) -> None:
         """Remove a content, if it is there."""
         with contextlib.suppress(FileNotFoundError):

@@ -15,6 +15,12 @@ MEMORY_MAX: Final = 256 * 1024
 INLINE_MAX: Final = 128 * 1024
 """Sealed content up to this size lies in a row; larger content is a file of its own."""
 
+UNCOMMITTED_COMMAND: Final = 2
+"""Octets that the messages of one APPEND may have together, in messages of the largest size taken: all of them wait for the last (RFC 3502)."""
+
+UNCOMMITTED_ACCOUNT: Final = 8
+"""Octets announced by all sessions of an account in one process, and not committed yet, in the same measure."""
+
 PAGE: Final = 500
 """Rows read at once on the loop (<= 0.5 ms)."""
 

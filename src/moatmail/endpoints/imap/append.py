@@ -64,6 +64,9 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
         raise OverQuotaError
     if command.binary and command.size > BINARY_APPEND:
         raise RefusedError(b"a message with binary parts must be smaller", b"TOOBIG")
+    earlier = conversation.appending if command.index else None
+    room = conversation.door.accounts.uncommitted.begin(account.id) if earlier is None else earlier.room
+    room.take(command.size, conversation.engine.profile.append_limit)
     keywords = tuple(word.decode() for word in command.flags.keywords)
     received_at = conversation.now() if command.date is None else float(command.date.seconds)
     now = conversation.door.clock.monotonic()
@@ -74,6 +77,7 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
         received_at,
         conversation.door.new_content(),
         now,
+        room,
         binary=[] if command.binary else None,
         sealed=sealed,
         replaces=replaces,
@@ -123,6 +127,7 @@ def _feed(appending: Appending, data: bytes) -> None:
 
 async def on_append_end(conversation: Conversation, command: events.AppendEnd) -> None:
     """Keep the messages; OK leaves after the commit."""
+    room = None if conversation.appending is None else conversation.appending.room
     try:
         sealed = await _seal_last(conversation)
         appending, conversation.appending = conversation.appending, None
@@ -130,6 +135,8 @@ async def on_append_end(conversation: Conversation, command: events.AppendEnd) -
         code = await (_put_in_place(conversation, replaces, sealed[0]) if replaces else _keep(conversation, sealed))
     finally:
         conversation.drop_append()
+        if room is not None:
+            room.release()
     if not replaces:
         await sync(conversation)
         conversation.done(command, b"appended", code)

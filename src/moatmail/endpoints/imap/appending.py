@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.newlines import Newlines
+from moatmail.mailbox.uncommitted import Room
 from moatmail.store.operations import Delivery, NewContent
 
 
@@ -32,6 +33,8 @@ class Appending:
     received_at: float
     incoming: Incoming
     since: float
+    room: Room
+    """What this command announced so far, of all its messages."""
     lines: Newlines = field(default_factory=Newlines)
     binary: list[bytes] | None = None
     """What came of a message that may hold binary parts; it is looked through, and made one without, when it is whole."""

@@ -39,6 +39,7 @@ from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.mailboxes import NameNotUsableError, TooManyMailboxesError
 from moatmail.mailbox.opened import OpenAccounts, Opened, TooManySessionsError
+from moatmail.mailbox.uncommitted import TooMuchUncommittedError
 from moatmail.net.drive import Connection
 from moatmail.net.listener import ServerTLS
 from moatmail.wire.imap import responses
@@ -82,6 +83,7 @@ class RefusedError(Exception):
 _CODES: Final[tuple[tuple[type[MoatmailError], bytes], ...]] = (
     (StorageFullError, b"LIMIT"),
     (TooManySessionsError, b"LIMIT"),
+    (TooMuchUncommittedError, b"LIMIT"),
     (TooManyMailboxesError, b"LIMIT"),
     (TemporaryError, b"UNAVAILABLE"),
     (OverQuotaError, b"OVERQUOTA"),
@@ -309,6 +311,7 @@ class Conversation:
     def drop_append(self) -> None:
         """Forget a message that was coming."""
         if self.appending is not None:
+            self.appending.room.release()
             self.appending.incoming.abandon()
             for one in self.appending.sealed:
                 if one.content.blob is None and self.opened is not None:
