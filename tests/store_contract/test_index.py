@@ -69,9 +69,8 @@ async def test_a_merged_message_leaves_the_tail_and_its_parts_come_by_kind(store
     segment = await merge(store, alice, *numbers[:2])
     assert await tail(store, alice) == numbers[2:]
     assert await segments(store, alice) == (segment,)
-    assert await store.read(i.GetSegmentParts(alice.account, 6)) == ((segment, b"sealed body"),)
-    assert await store.read(i.GetSegmentParts(alice.account, 3)) == ()
-    assert await store.read(i.GetSegmentParts(alice.account, 6, after=segment)) == ()
+    assert await store.read(i.GetSegmentPart(alice.account, segment, 6)) == b"sealed body"
+    assert await store.read(i.GetSegmentPart(alice.account, segment, 3)) is None
 
 
 async def test_a_message_is_merged_once_however_many_try(store: Store) -> None:
@@ -92,16 +91,19 @@ async def test_erasing_a_message_drops_its_segment_and_what_else_was_in_it_waits
     alice = await house(store)
     await fill(store, alice, 5)
     numbers = await tail(store, alice)
-    await merge(store, alice, *numbers[:3])
+    dropped = await merge(store, alice, *numbers[:3])
     other = await merge(store, alice, numbers[3])
     await expunge(store, alice, 1, 2)
     # Recoverable: nothing of it is gone yet, and nothing of it is merged anew.
     assert len(await segments(store, alice)) == 2
     assert await store.write(o.EraseDue(NOW + 26 * DAY)) == 2
     assert await segments(store, alice) == (other,)
-    assert await store.read(i.GetSegmentParts(alice.account, 0)) == ((other, b"sealed from"),)
+    assert await store.read(i.GetSegmentPart(alice.account, dropped, 0)) is None
+    assert await store.read(i.GetSegmentPart(alice.account, other, 0)) == b"sealed from"
+    # Words are kept until they are merged: those of the third message are made anew from its content.
     rows = await store.read(i.ListUnindexed(alice.account))
-    assert [(row.number, row.words) for row in rows] == [(numbers[2], b"sealed words"), (numbers[4], b"sealed words")]
+    assert [(row.number, row.words) for row in rows] == [(numbers[2], b""), (numbers[4], b"sealed words")]
+    assert await store.read(i.CountUnindexed(alice.account)) == i.UnindexedCount(2, 1)
 
 
 async def test_what_is_expunged_before_it_was_merged_leaves_the_tail(store: Store) -> None:
@@ -148,10 +150,10 @@ async def test_deleting_a_mailbox_takes_its_messages_out_of_the_tail(store: Stor
 async def test_with_an_account_all_of_its_index_goes(store: Store) -> None:
     alice = await house(store)
     await fill(store, alice, 3)
-    await merge(store, alice, *(await tail(store, alice))[:2])
+    segment = await merge(store, alice, *(await tail(store, alice))[:2])
     await store.write(change(o.RemoveAccount("alice@example.test")))
     assert (await tail(store, alice), await segments(store, alice)) == ([], ())
-    assert await store.read(i.GetSegmentParts(alice.account, 0)) == ()
+    assert await store.read(i.GetSegmentPart(alice.account, segment, 0)) is None
 
 
 async def test_dropped_segments_and_lost_messages_come_back_into_the_tail(store: Store) -> None:

@@ -168,7 +168,8 @@ class OpenAccounts:
             await asyncio.sleep(_SWEEP_SECONDS)
             for opened in tuple(self._opened.values()):
                 opened.views.sweep()
-                opened.index.sweep(opened.views.has)
+                with contextlib.suppress(MoatmailError):  # the store is away; the next sweep asks again
+                    await opened.index.sweep(opened.views.has)
                 opened.known.sweep()
                 if self._clock.monotonic() - opened.rewrapped_at >= REWRAP_EVERY:
                     self.rewrap(opened)

@@ -47,13 +47,6 @@ def _list_segments(db: Database, query: i.ListSegments) -> tuple[bytes, ...]:
     return tuple(segment for (segment,) in db.all(index.LIST_SEGMENTS, {"account": query.account}))
 
 
-def _get_segment_parts(db: Database, query: i.GetSegmentParts) -> tuple[tuple[bytes, bytes], ...]:
-    key = {"account": query.account, "kind": query.kind}
-    with db.snapshot():
-        ids = _within(db.all(index.PART_SIZES, key | {"after": query.after, "rows": min(query.limit, limits.ROWS)}))
-        return tuple(row for one in ids for row in db.all(index.GET_PART, key | {"id": one}))
-
-
 def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
     rows = min(query.limit, limits.NUMBERS)
     found = db.all(index.NUMBERS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
@@ -72,14 +65,13 @@ def _find_segments(db: Database, query: i.FindSegments) -> tuple[bytes, ...]:
 
 def _get_segment_part(db: Database, query: i.GetSegmentPart) -> bytes | None:
     row = db.one(index.GET_PART, {"account": query.account, "kind": query.kind, "id": query.id})
-    return row[1] if row else None
+    return row[0] if row else None
 
 
 TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     i.ListUnindexed: _list_unindexed,
     i.CountUnindexed: _count_unindexed,
     i.ListSegments: _list_segments,
-    i.GetSegmentParts: _get_segment_parts,
     i.ListNumbers: _list_numbers,
     i.ListPlaced: _list_placed,
     i.FindSegments: _find_segments,

@@ -4,8 +4,9 @@
 Obeys RFC 3501 §6.4.4 through `mailbox`, which searches with it.
 Must never know a word: words and segments come sealed.
 
-A placed message is in the tail or in one segment. Its words stay as long as itself, so that a segment can be made anew from them:
-erasing a message drops the segment that holds its words, and what else was in it is in the tail again.
+A placed message is in the tail or in one segment. Its words are kept until they are merged: then the segment has them, and beside it they
+would take three quarters of the index. Erasing a message drops the segment that holds its words, and what else was in it is in the tail
+again, without words: those are made anew from contents.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class AddWords(Operation[int], frozen=True):
 class AddSegment(Operation[None], frozen=True):
     """Merge messages into a segment: `numbers` rising and without gaps of meaning, at most 2,000; `parts` are (kind, sealed), each kind once.
 
-    Taken only if every message is in the tail of this account; else nothing is done. Sent again with the same id and numbers it answers as
-    if just done. Raises ConflictError.
+    Taken only if every message is in the tail of this account, which it leaves, and its words go; else nothing is done.
+    Sent again with the same id and numbers it answers as if just done. Raises ConflictError.
     """
 
     account: int
@@ -120,20 +121,6 @@ class ListSegments(Query[tuple[bytes, ...]], frozen=True):
     result: ClassVar[Any] = tuple[bytes, ...]
 
     account: int
-
-
-class GetSegmentParts(Query[tuple[tuple[bytes, bytes], ...]], frozen=True):
-    """Ask for the parts of one kind: (segment's id, sealed) by rising id after `after`, at most `limit` and at most some octets, but one at least.
-
-    An empty answer is the end, a short one is not.
-    """
-
-    result: ClassVar[Any] = tuple[tuple[bytes, bytes], ...]
-
-    account: int
-    kind: int
-    after: bytes = b""
-    limit: int = 100
 
 
 class NumbersPage(Record, frozen=True):

@@ -33,7 +33,6 @@ _READING: Final = frozenset(
         "ListUnindexed",
         "CountUnindexed",
         "ListSegments",
-        "GetSegmentParts",
         "ListNumbers",
         "ListPlaced",
         "FindSegments",

@@ -144,6 +144,18 @@ INDEX_WORTH: Final = 16
 INDEX_MERGE: Final = 256
 """Messages in no segment from which on a round merges them: fewer are looked at one by one (some milliseconds)."""
 
+INDEX_MERGED: Final = 16
+"""Messages merged in one slice of work (three milliseconds)."""
+
+INDEX_MERGED_OCTETS: Final = 32 * 1024
+"""Octets of their sealed words after which a slice takes no further message."""
+
+INDEX_REST: Final = 2.0
+"""How many times as long as a slice of work in the background takes its rest is: readers come first."""
+
+INDEX_REST_MAX: Final = 0.25
+"""Seconds after which it goes on at the latest: what nobody waits for is done all the same."""
+
 INDEX_BATCH: Final = 64
 """Messages whose missing words are made between two writings."""
 

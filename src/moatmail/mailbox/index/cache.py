@@ -148,8 +148,11 @@ class AccountIndex:
             await pause()
         return known
 
-    def sweep(self, in_use: Callable[[int], bool]) -> None:
-        """Drop what is known of mailboxes that nobody looks at any more, and the tail unless it was used since the last sweep."""
+    async def sweep(self, in_use: Callable[[int], bool]) -> None:
+        """Drop what is known of mailboxes that nobody looks at any more, of segments that are gone, and the tail unless it was used since the last sweep.
+
+        Raises what the store raises.
+        """
         tail = self._parts.tail(self._account)
         if tail is not None:
             if not tail.used:
@@ -157,23 +160,28 @@ class AccountIndex:
             tail.used = False
         for mailbox in [mailbox for mailbox in self._numbers if not in_use(mailbox)]:
             del self._numbers[mailbox]
+        if self._merged:
+            await self._list_segments()  # what was erased shall not stay open until somebody searches
 
     # ---- segments ----
 
     async def segments(self, pause: Pause) -> list[Segment]:
         """Give the segments there are now; one that does not open is left out, and its messages are looked at one by one."""
         found: list[Segment] = []
-        ids = await self._store.read(ListSegments(self._account))
-        if not self._merged.issubset(ids):
-            self._parts.forget_tail(self._account)  # a segment was dropped: its messages are in the tail again
-            self._parts.keep_only(self._account, frozenset(ids))
-        self._merged = frozenset(ids)
-        for segment in ids:
+        for segment in await self._list_segments():
             part = await self.part(segment, FieldClass.FROM)
             if part is not None:
                 found.append(Segment(segment, part.numbers))
             await pause()
         return found
+
+    async def _list_segments(self) -> tuple[bytes, ...]:
+        ids = await self._store.read(ListSegments(self._account))
+        if not self._merged.issubset(ids):
+            self._parts.forget_tail(self._account)  # a segment was dropped: its messages are in the tail again
+            self._parts.keep_only(self._account, frozenset(ids))
+        self._merged = frozenset(ids)
+        return ids
 
     async def part(self, segment: bytes, kind: FieldClass) -> Part | None:
         """Give a part of a segment; None where it is gone, or does not open (the administrator is told once)."""

@@ -130,14 +130,13 @@ class SegmentBuilder:
         """Tell whether no more messages should be added: they are many, or their words."""
         return len(self.numbers) >= limits.SEGMENT_MESSAGES or self._octets >= limits.SEGMENT_OCTETS
 
+    def seal_part(self, kind: FieldClass, sealing: SealKey, account: int, segment_id: bytes) -> bytes:
+        """Give the part of one field class, sealed under the mailbox key and bound to the segment's id and the class."""
+        return sealing.seal(Purpose.SEGMENT, account, _object_id(segment_id, kind), self._classes[kind].encode(self.numbers))
+
     def seal(self, sealing: SealKey, account: int, segment_id: bytes) -> tuple[tuple[int, bytes], ...]:
-        """Give (kind, sealed part) for every field class, sealed under the mailbox key and bound to the segment's id and the class."""
-        return tuple(
-            [
-                (int(kind), sealing.seal(Purpose.SEGMENT, account, _object_id(segment_id, kind), gathered.encode(self.numbers)))
-                for kind, gathered in zip(FieldClass, self._classes, strict=True)
-            ]
-        )
+        """Give (kind, sealed part) for every field class."""
+        return tuple([(int(kind), self.seal_part(kind, sealing, account, segment_id)) for kind in FieldClass])
 
 
 def _object_id(segment_id: bytes, kind: FieldClass) -> bytes:

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from moatmail.core.errors import ConflictError, NotFoundError, SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.cover import open_cover
 from moatmail.crypto.seal import SealKey, new_id
-from moatmail.mailbox.index.listing import ListingBuilder
+from moatmail.mailbox.index import listing
 from moatmail.mailbox.index.segment import SegmentBuilder
-from moatmail.mailbox.index.words import Words, body_words, header_words, join, open_words, seal, summary_words
+from moatmail.mailbox.index.words import FieldClass, Words, body_words, header_words, join, open_words, seal, summary_words
 from moatmail.mailbox.reading import OpenMessage, Owner, open_summary
 from moatmail.message.summary import Summary
 from moatmail.store.index_items import AddSegment, AddWords, CountUnindexed, ListUnindexed, UnindexedRow
 from moatmail.store.queries import MessageRow
 
+T = TypeVar("T")
 _UNREADABLE: Final = (SealBrokenError, NotFoundError, OSError)
 
 
@@ -39,14 +40,24 @@ class Tender:
         self._fault: Exception | None = None
 
     async def run(self, now: float) -> None:
-        """Make missing words, then merge; raises what the store raises, and in the end the first error that no parser expected."""
+        """Merge, then make words that are still missing; raises what the store raises, and in the end the first error that no parser expected."""
         count = await self._store.read(CountUnindexed(self._account))
-        if count.without_words:
-            await self._make_words()
         if count.messages >= limits.INDEX_MERGE:
             await self._merge(now)
+            count = await self._store.read(CountUnindexed(self._account))
+        if count.without_words:
+            await self._make_words()
         if self._fault is not None:
             raise self._fault
+
+    async def _give_way(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do a slice of work in a thread, then rest: readers wait for a slice at most, and have most of the time however much there is to index."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        done = await asyncio.to_thread(work, *arguments)
+        # Where others are at work too the slice took longer, and so does the rest.
+        await asyncio.sleep(min(limits.INDEX_REST * (loop.time() - begun), limits.INDEX_REST_MAX))
+        return done
 
     # ---- words ----
 
@@ -57,8 +68,9 @@ class Tender:
             octets = 0
             for row in rows:
                 after = row.number
-                sealed = b"" if row.words else await self._words_of(row)
-                if sealed:
+                words = None if row.words else await self._words_of(row)
+                if words is not None:
+                    sealed = await asyncio.to_thread(seal, self._sealing(row), self._account, row.id, words)
                     made.append((row.number, sealed))
                     octets += len(sealed)
                 # They travel in one frame: whoever writes at length must not make it too large, and stop the index for ever.
@@ -67,18 +79,15 @@ class Tender:
             if made:
                 await self._store.write(AddWords(self._account, tuple(made)))
 
-    async def _words_of(self, row: UnindexedRow) -> bytes:
-        """Give the sealed words of a message; empty where it does not open: whoever reads it tells of that."""
+    async def _words_of(self, row: UnindexedRow) -> Words | None:
+        """Make the words of a message; None where it does not open: whoever reads it tells of that."""
         try:
-            return await asyncio.to_thread(self._make, row, await open_unindexed(self._owner, row))
+            return await self._give_way(words_of, await open_unindexed(self._owner, row))
         except _UNREADABLE:
-            return b""
+            return None
         except Exception as error:  # noqa: BLE001  what one message does to a parser must not keep all others out of the index
             self._fault = self._fault or error
-            return b""
-
-    def _make(self, row: UnindexedRow, message: OpenMessage) -> bytes:
-        return seal(self._sealing(row), self._account, row.id, words_of(message))
+            return None
 
     def _sealing(self, row: UnindexedRow) -> SealKey:
         return SealKey(open_cover(self._keys, self._account, row.id, row.cover).message_key)
@@ -95,44 +104,75 @@ class Tender:
             if len(numbers) < limits.INDEX_MERGE and not merging.words.full:
                 return
             segment = new_id(int(now * 1000))
-            parts = await asyncio.to_thread(merging.seal, self._keys.sealing, self._account, segment)
+            parts = [await self._give_way(merging.seal, kind, self._keys.sealing, self._account, segment) for kind in merging.kinds]
             try:
-                await self._store.write(AddSegment(self._account, segment, numbers, parts))
+                await self._store.write(AddSegment(self._account, segment, numbers, tuple(parts)))
             except ConflictError:
                 return  # another process merges this account too, or messages went: the next round sees what is left
 
     async def _fill(self, merging: _Merging, after: int) -> int:
         """Add messages of the tail behind a number until the segment is full; gives the last number looked at."""
         while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after))):
-            after = await asyncio.to_thread(self._add, merging, rows)
-            if merging.words.full:
-                break
+            for some in _slices(rows):
+                if not self._still_open():
+                    return after
+                if some[0].words:
+                    after = await self._give_way(self._add, merging, some)
+                else:
+                    after = await self._add_without_words(merging, some[0])
+                if merging.words.full:
+                    return after
         return after
 
     def _add(self, merging: _Merging, rows: Sequence[UnindexedRow]) -> int:
         for row in rows:
-            # One without words, or that does not open, stays in the tail: it is looked at by itself, and whoever reads it tells of it.
+            # One that does not open stays in the tail: it is looked at by itself, and whoever reads it tells of it.
             with contextlib.suppress(SealBrokenError):
-                if row.words:
-                    merging.add(row, open_words(self._sealing(row), self._account, row.id, row.words), open_summary(self._owner, row))
+                merging.add(row, open_words(self._sealing(row), self._account, row.id, row.words), open_summary(self._owner, row))
             if merging.words.full:
                 return row.number
         return rows[-1].number
+
+    async def _add_without_words(self, merging: _Merging, row: UnindexedRow) -> int:
+        """Add a message whose words were not made yet, or went with a segment of which something was erased: they are not kept on the way."""
+        words = await self._words_of(row)
+        if words is not None:
+            with contextlib.suppress(SealBrokenError):
+                merging.add(row, words, open_summary(self._owner, row))
+        return row.number
+
+
+def _slices(rows: Sequence[UnindexedRow]) -> Iterator[list[UnindexedRow]]:
+    """Cut rows into slices of work: some with words, or one without."""
+    some: list[UnindexedRow] = []
+    octets = 0
+    for row in rows:
+        if some and (not row.words or not some[-1].words or len(some) == limits.INDEX_MERGED or octets >= limits.INDEX_MERGED_OCTETS):
+            yield some
+            some, octets = [], 0
+        some.append(row)
+        octets += len(row.words)
+    if some:
+        yield some
 
 
 class _Merging:
     """A segment in the making: its words, and what lists of its messages show."""
 
+    kinds: Final = (*FieldClass, listing.KIND)
+
     def __init__(self) -> None:
         self.words = SegmentBuilder()
-        self._listing = ListingBuilder()
+        self._listing = listing.ListingBuilder()
 
     def add(self, row: UnindexedRow, words: Words, summary: Summary) -> None:
         self.words.add(row.number, words)
         self._listing.add(row.number, summary)
 
-    def seal(self, sealing: SealKey, account: int, segment: bytes) -> tuple[tuple[int, bytes], ...]:
-        return (*self.words.seal(sealing, account, segment), self._listing.seal(sealing, account, segment))
+    def seal(self, kind: int, sealing: SealKey, account: int, segment: bytes) -> tuple[int, bytes]:
+        if kind == listing.KIND:
+            return self._listing.seal(sealing, account, segment)
+        return kind, self.words.seal_part(FieldClass(kind), sealing, account, segment)
 
 
 async def open_unindexed(owner: Owner, row: UnindexedRow) -> OpenMessage:

@@ -122,6 +122,7 @@ def add_segment(work: Work, operation: AddSegment) -> None:
         work.db.run(index.LEAVE_TAIL_BETWEEN, span)
     else:
         leave(work, account, numbers)
+    erase_words(work, numbers)
     work.db.run(index.ADD_SEGMENT, key | {"first": numbers[0], "last": numbers[-1], "octets": octets, "numbers": packed})
     work.db.run_many(index.ADD_PART, [key | {"kind": kind, "sealed": sealed} for kind, sealed in operation.parts])
 

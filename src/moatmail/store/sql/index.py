@@ -82,16 +82,7 @@ RECOVERABLE_BETWEEN = statement(
     select(_m.number).where(_m.account == given("account"), _m.erase_at.is_not(None), _m.number.between(given("first"), given("last")))
 )
 LIST_SEGMENTS = statement(select(_s.id).where(_s.account == given("account")).order_by(_s.id))
-_PART = (_i.account == given("account")) & (_i.kind == given("kind"))
-PART_SIZES = statement(
-    page(
-        select(_i.id, func.length(_i.sealed))
-        .select_from(INDEX_SEGMENT.join(INDEX_PART, (_i.account == _s.account) & (_i.id == _s.id)))
-        .where(_s.account == given("account"), _i.kind == given("kind"), _s.id > given("after"))
-        .order_by(_s.id)
-    )
-)
-GET_PART = statement(select(_i.id, _i.sealed).where(_PART, _i.id == given("id")))
+GET_PART = statement(select(_i.sealed).where(_i.account == given("account"), _i.id == given("id"), _i.kind == given("kind")))
 
 SEGMENTS_OVER = statement(page(select(_s.id).where(_s.account == given("account"), _s.first <= given("last"), _s.last >= given("first")).order_by(_s.first)))
 
