@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from moatmail.core.errors import AlreadyExistsError, NotFoundError, NotPermittedError, OverQuotaError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, OverQuotaError
 from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.interface import Store
@@ -216,7 +216,7 @@ async def test_a_mailbox_is_made_once_and_its_repetition_is_harmless(store: Stor
     assert await store.write(create) == number
     with pytest.raises(AlreadyExistsError):
         await store.write(o.CreateMailbox(alice.account, new_id(), b"other", b"t" * 16))
-    with pytest.raises(AlreadyExistsError):
+    with pytest.raises(ConflictError):  # another refusal than that of a name: RFC 6154 §3 wants USEATTR
         await store.write(o.CreateMailbox(alice.account, new_id(), b"second sent", b"u" * 16, "sent"))
     with pytest.raises(NotFoundError):
         await store.write(o.CreateMailbox(77, new_id(), b"sealed", b"t" * 16))

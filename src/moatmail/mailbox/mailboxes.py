@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """An account's mailboxes by name: found, made, renamed, deleted, subscribed; names are sealed and a tag finds equal ones.
 
-Obeys RFC 3501 §5.1 (names and hierarchy), §6.3.3-§6.3.7, RFC 6154 §3 (special use of a new mailbox).
-Must never know how a client writes a name: here it is text, levels parted by ``/``, INBOX in capitals.
+Obeys RFC 3501 §5.1 (names and hierarchy), §6.3.3-§6.3.7, RFC 9051 §5.1 (one form of a name), RFC 6154 §3 (special use of a new mailbox).
+Must never know how a client writes a name: here it is text, levels parted by ``/``; in whichever form it comes, it finds the one mailbox of that name.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import urandom
 from typing import Final
 
-from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, PermanentError, SealBrokenError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, PermanentError, SealBrokenError
 from moatmail.core.limits.mailbox import LISTED, MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
+from moatmail.core.mailbox_name import DELIMITER, INBOX, canonical, has_controls, superiors
 from moatmail.core.ports.vault import SealedName
 from moatmail.crypto.mailbox_name import open_name, seal_name
 from moatmail.crypto.mailbox_name import tag as tag_of
@@ -24,8 +25,6 @@ from moatmail.store.operations import INBOX as INBOX_USE
 from moatmail.store.operations import CreateMailbox, DeleteMailbox, RenamedMailbox, RenameMailboxes, Subscribe
 from moatmail.store.queries import GetMailbox, ListMailboxes, MailboxRow, SubscriptionRow
 
-DELIMITER: Final = "/"
-INBOX: Final = "INBOX"
 _OBJECT_ID_SIZE: Final = 16
 
 
@@ -33,6 +32,18 @@ class NameNotUsableError(PermanentError):
     """A name that no mailbox can have (`NO [CANNOT]`)."""
 
     public = "this name cannot be used"
+
+
+class UseTakenError(ConflictError):
+    """Another mailbox has this special use (`NO [USEATTR]`, RFC 6154 §3)."""
+
+    public = "another mailbox has this special use"
+
+
+class HasInferiorsError(ConflictError):
+    """The name is a level of others and no mailbox (`NO [HASCHILDREN]`, RFC 5530 §3)."""
+
+    public = "only mailboxes below this name exist; delete them"
 
 
 class TooManyMailboxesError(PermanentError):
@@ -49,10 +60,26 @@ class Mailboxes:
     subscribed: frozenset[str]
     damaged: tuple[SealBrokenError, ...] = ()
     """Names that do not open: one damaged row must not hide all others."""
+    odd: dict[str, str] = field(default_factory=dict)
+    """Canonical form -> form kept, of names and levels made before names were normalised."""
+
+    def spelling(self, name: str) -> str:
+        """Give a name as it is kept, or as it would be made: canonical, below the levels that exist as they are spelled."""
+        if name in self.by_name:
+            return name
+        wanted = canonical(name)
+        if not self.odd:
+            return wanted
+        for level in (wanted, *reversed(tuple(superiors(wanted)))):
+            if level in self.by_name:
+                break
+            if level in self.odd:
+                return self.odd[level] + wanted[len(level) :]
+        return wanted
 
     def find(self, name: str) -> MailboxRow:
-        """Give the row of a name; raises NotFoundError."""
-        row = self.by_name.get(name)
+        """Give the row of a name in any form; raises NotFoundError."""
+        row = self.by_name.get(self.spelling(name))
         if row is None:
             raise NotFoundError("no such mailbox", public="no such mailbox")
         return row
@@ -69,6 +96,7 @@ async def list_mailboxes(opened: Opened) -> Mailboxes:
     names: dict[str, MailboxRow] = {}
     subscribed: set[str] = set()
     damaged: list[SealBrokenError] = []
+    odd: dict[str, str] = {}
     known = opened.names
     rows: tuple[MailboxRow | SubscriptionRow, ...] = (*answer.mailboxes, *answer.subscriptions)
     for count, row in enumerate(rows):
@@ -81,13 +109,15 @@ async def list_mailboxes(opened: Opened) -> Mailboxes:
             continue
         if isinstance(row, MailboxRow):
             names[name] = row
+            if not name.isascii() and canonical(name) != name:
+                odd.update((canonical(level), level) for level in (name, *superiors(name)) if canonical(level) != level)
         else:
             subscribed.add(name)
     if len(rows) > LISTED:
         await asyncio.sleep(0)
     if len(known) > 2 * (len(answer.mailboxes) + len(answer.subscriptions)) + 16:
         known.clear()  # old forms of renamed ones
-    return Mailboxes(names, frozenset(subscribed), tuple(damaged))
+    return Mailboxes(names, frozenset(subscribed), tuple(damaged), odd)
 
 
 def _name(opened: Opened, row: MailboxRow | SubscriptionRow) -> str:
@@ -99,24 +129,36 @@ def _name(opened: Opened, row: MailboxRow | SubscriptionRow) -> str:
 
 
 async def find(opened: Opened, name: str) -> MailboxRow:
-    """Give the row of a mailbox; raises NotFoundError."""
+    """Give the row of a mailbox, its name in any form (RFC 9051 §5.1); raises NotFoundError."""
     # By its tag: an account may have thousands of mailboxes, and nearly every command names one.
-    row = await opened.store.read(GetMailbox(opened.id, 0, tag_of(opened.keys.sealing, opened.id, name.encode())))
-    if row is None:
+    for form in dict.fromkeys((name, canonical(name))):
+        row = await opened.store.read(GetMailbox(opened.id, 0, _tag(opened, form)))
+        if row is not None:
+            return row
+    if name.isascii():
         raise NotFoundError("no such mailbox", public="no such mailbox")
-    return row
+    return (await list_mailboxes(opened)).find(name)
+
+
+def name_of(opened: Opened, row: MailboxRow, asked: str) -> str:
+    """Give the name of a mailbox as it is kept; `asked`, by which it was found, where that does not open any more."""
+    try:
+        return asked if asked.isascii() else _name(opened, row)
+    except SealBrokenError:
+        return asked
+
+
+def _tag(opened: Opened, name: str) -> bytes:
+    return tag_of(opened.keys.sealing, opened.id, name.encode())
 
 
 # ---------------------------------------------------------------- changing
 
 
 def _check(name: str) -> None:
-    """Raise NameNotUsableError for a name with an empty level, too long or too deep."""
+    """Raise NameNotUsableError for a name with an empty level or controls, too long or too deep."""
     levels = name.split(DELIMITER)
-    if not all(levels) or len(levels) > NAME_LEVELS or len(name.encode()) > NAME_OCTETS:
-        raise NameNotUsableError
-    if levels[0] != INBOX and levels[0].upper() == INBOX:
-        # RFC 3501 §5.1: INBOX is one name in every spelling; one beside it would be its double in clients.
+    if not all(levels) or len(levels) > NAME_LEVELS or len(name.encode()) > NAME_OCTETS or has_controls(name):
         raise NameNotUsableError
 
 
@@ -125,31 +167,41 @@ def _seal(opened: Opened, name: str) -> tuple[bytes, SealedName]:
     return object_id, seal_name(opened.keys.sealing, opened.id, object_id, name.encode())
 
 
-async def create(opened: Opened, name: str, special_use: str | None = None) -> bytes:
-    """Make a mailbox and the superior ones it lacks (RFC 3501 §6.3.3), and give its object id, which no renaming changes (RFC 8474 §4).
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new mailbox: its name as it is kept, and its object id, which no renaming changes (RFC 8474 §4)."""
 
-    Raises AlreadyExistsError, NameNotUsableError, TooManyMailboxesError.
+    name: str
+    object_id: bytes
+
+
+async def create(opened: Opened, name: str, special_use: str | None = None) -> Created:
+    """Make a mailbox and the superior ones it lacks (RFC 3501 §6.3.3).
+
+    Raises AlreadyExistsError, NameNotUsableError, TooManyMailboxesError, UseTakenError.
     """
-    _check(name)
     boxes = await list_mailboxes(opened)
+    name = boxes.spelling(name)
+    _check(name)
     if name in boxes.by_name:
         raise AlreadyExistsError(public="the mailbox exists already")
     if special_use is not None and any(row.special_use == special_use for row in boxes.by_name.values()):
-        raise ConflictError(public="another mailbox has this special use")
+        raise UseTakenError
     await _create_superiors(opened, boxes, name)
     object_id, _mailbox = await _create(opened, name, special_use)
-    return object_id
+    return Created(name, object_id)
 
 
 async def _create(opened: Opened, name: str, special_use: str | None) -> tuple[bytes, int]:
     object_id, sealed = _seal(opened, name)
-    return object_id, await opened.store.write(CreateMailbox(opened.id, object_id, sealed.sealed, sealed.tag, special_use))
+    try:
+        return object_id, await opened.store.write(CreateMailbox(opened.id, object_id, sealed.sealed, sealed.tag, special_use))
+    except ConflictError:
+        raise UseTakenError from None  # somebody was faster
 
 
 async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None:
-    levels = name.split(DELIMITER)
-    wanted = [DELIMITER.join(levels[:depth]) for depth in range(1, len(levels))]
-    missing = [superior for superior in wanted if superior not in boxes.by_name]
+    missing = [superior for superior in superiors(name) if superior not in boxes.by_name]
     if len(boxes.by_name) + len(missing) + 1 > MAILBOXES:
         raise TooManyMailboxesError
     for superior in missing:
@@ -159,41 +211,46 @@ async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None
 async def delete(opened: Opened, name: str, now: float) -> int:
     """Delete a mailbox and give its number; those below it stay (RFC 3501 §6.3.4).
 
-    Raises NotFoundError, NotPermittedError (INBOX), ConflictError (only a level of others).
+    Raises NotFoundError, NameNotUsableError (INBOX), HasInferiorsError (only a level of others).
     """
-    if name == INBOX:
-        raise NotPermittedError(public="INBOX cannot be deleted")
     boxes = await list_mailboxes(opened)
+    name = boxes.spelling(name)
+    if name == INBOX:
+        raise NameNotUsableError(public="INBOX cannot be deleted")
     if name not in boxes.by_name and boxes.inferiors(name):
         # RFC 3501 §6.3.4: a name that is only a level of others cannot be deleted again.
-        raise ConflictError(public="only mailboxes below this name exist; delete them")
+        raise HasInferiorsError
     mailbox = boxes.find(name).id
     await opened.store.write(DeleteMailbox(opened.id, mailbox, now, new_id(int(now * 1000))))
     return mailbox
 
 
-async def rename(opened: Opened, name: str, new_name: str, now: float) -> None:
-    """Rename a mailbox and all below it; INBOX gives its messages to a new mailbox and stays (RFC 3501 §6.3.5).
+async def rename(opened: Opened, name: str, new_name: str, now: float) -> str:
+    """Rename a mailbox and all below it, and give the new name as it is kept; INBOX gives its messages to a new mailbox and stays (RFC 3501 §6.3.5).
 
+    Subscriptions stay with the names they were given for (RFC 3501 §6.3.6: none is dropped unasked).
     Raises NotFoundError, AlreadyExistsError, NameNotUsableError, TooManyMailboxesError.
     """
-    _check(new_name)
     boxes = await list_mailboxes(opened)
+    name, new_name = boxes.spelling(name), boxes.spelling(new_name)
+    _check(new_name)
     if name == INBOX:
         await _empty_inbox(opened, boxes, new_name, now)
-        return
+        return new_name
     moved = [name, *boxes.inferiors(name)] if name in boxes.by_name else boxes.inferiors(name)
     if not moved:
         boxes.find(name)
     if new_name.startswith(name + DELIMITER):
         raise NameNotUsableError(public="a mailbox cannot be moved below itself")
     targets = {old: new_name + old[len(name) :] for old in moved}
-    if any(target in boxes.by_name for target in targets.values()):
+    taken = boxes.by_name.keys() - targets.keys() if new_name != name else boxes.by_name.keys()
+    if not {canonical(other) for other in taken}.isdisjoint(map(canonical, targets.values())):
         raise AlreadyExistsError(public="a mailbox of the new name exists")
     for target in targets.values():
         _check(target)
     await _create_superiors(opened, boxes, new_name)
     await opened.store.write(RenameMailboxes(opened.id, tuple(_renamed(opened, boxes.by_name[old], target) for old, target in targets.items())))
+    return new_name
 
 
 def _renamed(opened: Opened, row: MailboxRow, target: str) -> RenamedMailbox:
@@ -210,11 +267,23 @@ async def _empty_inbox(opened: Opened, boxes: Mailboxes, new_name: str, now: flo
     await move_all(opened, inbox.id, target, now)
 
 
-async def subscribe(opened: Opened, name: str, *, on: bool) -> None:
-    """Subscribe a name, whether it exists or not, or drop it (RFC 3501 §6.3.6, §6.3.7); raises NameNotUsableError, TooManyMailboxesError."""
-    if on:
-        _check(name)
-        if len((await list_mailboxes(opened)).subscribed) >= SUBSCRIPTIONS:
-            raise TooManyMailboxesError(public="too many subscriptions")
+async def subscribe(opened: Opened, name: str) -> None:
+    """Subscribe a name, whether it exists or not (RFC 3501 §6.3.6); raises NameNotUsableError, TooManyMailboxesError."""
+    boxes = await list_mailboxes(opened)
+    name = boxes.spelling(name)
+    _check(name)
+    if len(boxes.subscribed) >= SUBSCRIPTIONS and name not in boxes.subscribed:
+        raise TooManyMailboxesError(public="too many subscriptions")
+    await _subscribe(opened, name, on=True)
+
+
+async def unsubscribe(opened: Opened, name: str) -> None:
+    """Drop the subscription of a name, in whichever form it was given (RFC 3501 §6.3.7)."""
+    forms = {name} if name.isascii() else {name, canonical(name), (await list_mailboxes(opened)).spelling(name)}
+    for form in forms:
+        await _subscribe(opened, form, on=False)
+
+
+async def _subscribe(opened: Opened, name: str, *, on: bool) -> None:
     object_id, sealed = _seal(opened, name)
     await opened.store.write(Subscribe(opened.id, object_id, sealed.sealed, sealed.tag, on))

@@ -11,16 +11,16 @@ HEAL_SECONDS (longer where there are more mailboxes than a page) the account is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Protocol
 
 import msgspec
 
 from moatmail.core.errors import MoatmailError, PermanentError
 from moatmail.core.limits.mailbox import GATHER_SECONDS, HEAL_SECONDS, LISTED, PAGE, WAKE_SLICE, WATCHED_MAILBOXES
+from moatmail.core.mailbox_name import superiors
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Listeners
-from moatmail.mailbox.mailboxes import DELIMITER, Mailboxes, list_mailboxes
+from moatmail.mailbox.mailboxes import Mailboxes, list_mailboxes
 from moatmail.mailbox.opened import Opened
 from moatmail.store.queries import GetMailbox, MailboxRow
 
@@ -254,14 +254,6 @@ class Watching:
     def _tell_named(self, box: Box, old: str | None) -> None:
         for watcher in tuple(self._watchers):
             watcher.named(box, old)
-
-
-def superiors(name: str) -> Iterator[str]:
-    """Give the names above a name, the highest first."""
-    place = name.find(DELIMITER)
-    while place >= 0:
-        yield name[:place]
-        place = name.find(DELIMITER, place + 1)
 
 
 async def watch(opened: Opened, listeners: Listeners, clock: Clock, watcher: Watcher) -> Watching:

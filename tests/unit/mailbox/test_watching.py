@@ -143,7 +143,7 @@ async def test_lost_hints_heal_after_a_while_and_not_all_the_time(watched: Watch
 
     monkeypatch.setattr(watched.box.opened.store, "read", counting)
     await watched.box.put(HELLO)
-    await mailboxes.subscribe(watched.box.opened, "nowhere", on=True)
+    await mailboxes.subscribe(watched.box.opened, "nowhere")
     listings.clear()
     watched.clock.time += HEAL_SECONDS - 1
     watched.watching.heal()

@@ -37,7 +37,7 @@ from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.watch import Watch
 from moatmail.mailbox.changes import Listeners
 from moatmail.mailbox.incoming import Incoming
-from moatmail.mailbox.mailboxes import NameNotUsableError, TooManyMailboxesError
+from moatmail.mailbox.mailboxes import HasInferiorsError, NameNotUsableError, TooManyMailboxesError, UseTakenError
 from moatmail.mailbox.opened import OpenAccounts, Opened, TooManySessionsError
 from moatmail.mailbox.uncommitted import TooMuchUncommittedError
 from moatmail.net.drive import Connection
@@ -90,6 +90,8 @@ _CODES: Final[tuple[tuple[type[MoatmailError], bytes], ...]] = (
     (NotFoundError, b"NONEXISTENT"),
     (AlreadyExistsError, b"ALREADYEXISTS"),
     (NameNotUsableError, b"CANNOT"),
+    (UseTakenError, b"USEATTR"),
+    (HasInferiorsError, b"HASCHILDREN"),
     (NotPermittedError, b"NOPERM"),
     (ConflictError, b"CANNOT"),
     (SealBrokenError, b"SERVERBUG"),

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from moatmail.core.mailbox_name import INBOX, canonical, superiors
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.select import tell_status
 from moatmail.endpoints.imap.watch import own_names
 from moatmail.mailbox import mailboxes
-from moatmail.mailbox.mailboxes import DELIMITER, INBOX, Mailboxes
+from moatmail.mailbox.mailboxes import Mailboxes
 from moatmail.wire.imap import events, responses
-from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name
+from moatmail.wire.imap.mailbox_name import compile_pattern
 from moatmail.wire.imap.object_id import mailbox_id
 
 # RFC 6154 §2; the store knows them in small letters without backslash.
@@ -27,25 +28,24 @@ _USE_OF: Final = {attribute.upper(): use for use, attribute in USES.items()}
 
 async def on_create(conversation: Conversation, command: events.Create) -> None:
     """Make a mailbox."""
-    uses = [_USE_OF.get(attribute.upper()) for attribute in command.special_use]
+    uses = {_USE_OF.get(attribute.upper()) for attribute in command.special_use}
     if None in uses or len(uses) > 1:
         raise RefusedError(b"this special use cannot be given", b"USEATTR")  # RFC 6154 §3
-    name = _new_name(conversation, command.mailbox)
-    async with own_names(conversation.watch, name):
-        object_id = await mailboxes.create(conversation.account, name, uses[0] if uses else None)
-    if name != command.mailbox:
-        conversation.untagged(responses.renamed(name, command.mailbox))
-    conversation.done(command, b"created", responses.mailbox_id(mailbox_id(object_id)))  # RFC 8474 §4.1
+    async with own_names(conversation.watch, canonical(command.mailbox)):
+        created = await mailboxes.create(conversation.account, command.mailbox, uses.pop() if uses else None)
+    _tell_normalised(conversation, created.name, command.mailbox)
+    conversation.done(command, b"created", responses.mailbox_id(mailbox_id(created.object_id)))  # RFC 8474 §4.1
 
 
-def _new_name(conversation: Conversation, name: str) -> str:
-    # RFC 9051 §5.1: new names are normalised, and the client is told which name it got. IMAP4rev1 has no way to say so, and keeps them as given.
-    return normalize_name(name) if conversation.rev2 else name
+def _tell_normalised(conversation: Conversation, name: str, asked: str) -> None:
+    # RFC 9051 §6.3.9.7: the client is told which name it got. IMAP4rev1 has no way to say so; its client finds the mailbox by either name.
+    if conversation.rev2 and name != asked:
+        conversation.untagged(responses.renamed(name, asked))
 
 
 async def on_delete(conversation: Conversation, command: events.Delete) -> None:
     """Delete a mailbox; if it is the selected one, no mailbox is selected afterwards."""
-    async with own_names(conversation.watch, command.mailbox):
+    async with own_names(conversation.watch, canonical(command.mailbox)):
         deleted = await mailboxes.delete(conversation.account, command.mailbox, conversation.now())
     if conversation.selected is not None and conversation.selected.mailbox == deleted:
         conversation.deselect()
@@ -56,18 +56,17 @@ async def on_delete(conversation: Conversation, command: events.Delete) -> None:
 
 async def on_rename(conversation: Conversation, command: events.Rename) -> None:
     """Rename a mailbox with all below it."""
-    name = _new_name(conversation, command.new_name)
-    async with own_names(conversation.watch, command.mailbox, name):
-        await mailboxes.rename(conversation.account, command.mailbox, name, conversation.now())
-    if name != command.new_name:
-        conversation.untagged(responses.renamed(name, command.new_name))
+    async with own_names(conversation.watch, canonical(command.mailbox), canonical(command.new_name)):
+        name = await mailboxes.rename(conversation.account, command.mailbox, command.new_name, conversation.now())
+    _tell_normalised(conversation, name, command.new_name)
     conversation.done(command, b"renamed")
 
 
 async def on_subscribe(conversation: Conversation, command: events.Subscribe | events.Unsubscribe) -> None:
     """Add or drop a subscription."""
-    async with own_names(conversation.watch, command.mailbox):
-        await mailboxes.subscribe(conversation.account, command.mailbox, on=isinstance(command, events.Subscribe))
+    change = mailboxes.subscribe if isinstance(command, events.Subscribe) else mailboxes.unsubscribe
+    async with own_names(conversation.watch, canonical(command.mailbox)):
+        await change(conversation.account, command.mailbox)
     conversation.done(command, b"done")
 
 
@@ -84,7 +83,7 @@ class _Names:
     @classmethod
     def of(cls, boxes: Mailboxes) -> _Names:
         """Find the levels above all mailboxes."""
-        return cls(boxes, frozenset(superior for name in boxes.by_name for superior in _superiors(name)))
+        return cls(boxes, frozenset(superior for name in boxes.by_name for superior in superiors(name)))
 
     def existing(self) -> list[str]:
         """Give every name of the hierarchy, INBOX first."""
@@ -94,13 +93,6 @@ class _Names:
         """Give the special-use attribute of a name."""
         row = self.boxes.by_name.get(name)
         return USES.get(row.special_use or "") if row is not None else None
-
-
-def _superiors(name: str) -> Iterator[str]:
-    place = name.find(DELIMITER)
-    while place >= 0:
-        yield name[:place]
-        place = name.find(DELIMITER, place + 1)
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
@@ -129,7 +121,7 @@ async def on_list(conversation: Conversation, command: events.List) -> None:
         if found is None:
             continue
         name, childinfo = found
-        attributes = _attributes(names, name, command)
+        attributes = _attributes(names, name, command, new=command.extended or conversation.rev2)
         conversation.untagged(responses.mailbox(attributes, name, selected_by=childinfo, utf8=conversation.utf8))
         row = names.boxes.by_name.get(name)
         if command.returns.status and row is not None:
@@ -151,7 +143,7 @@ def _select(names: _Names, command: events.List) -> Iterator[tuple[str, tuple[by
         for name in chosen:
             yield None
             if not matches(name):
-                below.update(_superiors(name))
+                below.update(superiors(name))
     options = tuple(option for option, asked in ((b"SUBSCRIBED", selection.subscribed), (b"SPECIAL-USE", selection.special_use)) if asked)
     for name in _sorted(chosen | below):
         yield (name, options if name in below else ()) if matches(name) else None
@@ -165,11 +157,11 @@ def _chosen(names: _Names, selection: events.ListSelection) -> Iterable[str]:
     return names.existing()
 
 
-def _attributes(names: _Names, name: str, command: events.List) -> list[bytes]:
+def _attributes(names: _Names, name: str, command: events.List, *, new: bool) -> list[bytes]:
     attributes = []
     if name not in names.boxes.by_name:
-        # RFC 5258 §3: \NonExistent says more and implies \Noselect; old clients know only the latter.
-        attributes.append(b"\\NonExistent" if command.extended else b"\\Noselect")
+        # RFC 5258 §3, RFC 9051 §7.3.1: \NonExistent says more and implies \Noselect; old clients know only the latter.
+        attributes.append(b"\\NonExistent" if new else b"\\Noselect")
     if command.returns.subscribed and name in names.boxes.subscribed:
         attributes.append(b"\\Subscribed")
     if command.returns.children or not command.extended:
@@ -191,7 +183,7 @@ async def on_lsub(conversation: Conversation, command: events.Lsub) -> None:
         conversation.begin_slice()
         for name in boxes.subscribed if command.pattern.endswith("%") else ():
             if not matches(name):
-                levels.update(_superiors(name))
+                levels.update(superiors(name))
             await conversation.pause()
         levels -= boxes.subscribed
         for name in _sorted(boxes.subscribed | levels):

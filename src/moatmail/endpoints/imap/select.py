@@ -45,7 +45,9 @@ async def on_select(conversation: Conversation, command: events.Select | events.
     _describe(conversation, selected, view, row)
     if conversation.rev2:
         # RFC 9051 §6.3.2: the name as it is, whatever the client wrote.
-        conversation.untagged(responses.mailbox((), command.mailbox, utf8=True))
+        name = mailboxes.name_of(account, row, command.mailbox)
+        old = command.mailbox if command.mailbox != name else None
+        conversation.untagged(responses.changed_name((), name, old, utf8=True))
     if command.known is not None:
         try:
             await resync(conversation, selected, command.known, row.uidvalidity)

@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 
 from moatmail.core.limits.endpoints import NOTIFY_DUE, NOTIFY_OWN
 from moatmail.core.limits.mailbox import LISTED
+from moatmail.core.mailbox_name import canonical, superiors
 from moatmail.mailbox.numbering import Span
-from moatmail.mailbox.watching import Box, Watching, superiors
+from moatmail.mailbox.watching import Box, Watching
 from moatmail.wire.imap.fetch import FetchItem
 from moatmail.wire.imap.notify import ABOUT_SELECTED, MESSAGE_EVENTS, EventGroup, NotifyEvent, Scope
 
@@ -190,6 +191,7 @@ _Matcher = Callable[[EventGroup, str, "str | None", frozenset[str]], bool]
 
 
 def _in_subtree(group: EventGroup, name: str, _special_use: str | None, _subscriptions: frozenset[str]) -> bool:
+    name = canonical(name)
     return name in group.names or any(superior in group.names for superior in superiors(name))
 
 
@@ -198,5 +200,5 @@ _MATCHES: Final[dict[Scope, _Matcher]] = {
     Scope.INBOXES: lambda _group, _name, use, _subscriptions: use in _INBOXES,
     Scope.SUBSCRIBED: lambda _group, name, _use, subscriptions: name in subscriptions,
     Scope.SUBTREE: _in_subtree,
-    Scope.MAILBOXES: lambda group, name, _use, _subscriptions: name in group.names,
+    Scope.MAILBOXES: lambda group, name, _use, _subscriptions: canonical(name) in group.names,
 }

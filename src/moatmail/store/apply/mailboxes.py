@@ -7,7 +7,7 @@ Must never know names: they come sealed, with a tag that tells equal ones.
 
 from __future__ import annotations
 
-from moatmail.core.errors import AlreadyExistsError, NotFoundError, NotPermittedError
+from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError
 from moatmail.store.apply.erase import EVERYTHING, erase_until
 from moatmail.store.apply.recoverable import leave_quota, recoverable_until
 from moatmail.store.apply.work import Work
@@ -39,7 +39,7 @@ def create(work: Work, operation: CreateMailbox) -> int:
         },
     )
     if row is None:
-        raise AlreadyExistsError("a mailbox of this use exists")
+        raise ConflictError("a mailbox of this use exists")
     work.effects.listings.add(operation.account)
     return int(row[0])
 

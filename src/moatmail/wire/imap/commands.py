@@ -13,10 +13,11 @@ from functools import partial
 from typing import Final
 
 from moatmail.core.limits import imap as limits
+from moatmail.core.mailbox_name import DELIMITER
 from moatmail.wire.imap import events, fetch_grammar, list_grammar, notify_grammar, qresync, quota_grammar, sort_grammar
 from moatmail.wire.imap.flags import FlagList, StoreMode
 from moatmail.wire.imap.grammar import BadSyntaxError, CommandRefusedError, Cursor, SearchRefusedError, demand_uid, fail
-from moatmail.wire.imap.mailbox_name import DELIMITER, read_name
+from moatmail.wire.imap.mailbox_name import read_name
 from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.profile import Profile, State
 from moatmail.wire.imap.search import SearchReturn

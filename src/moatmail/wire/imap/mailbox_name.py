@@ -7,35 +7,32 @@ Must never know which mailboxes exist.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from typing import Final
 
 from moatmail.core.imap_string import astring
 from moatmail.core.limits import imap as limits
+from moatmail.core.mailbox_name import DELIMITER, INBOX, canonical, fold_inbox, has_controls
 from moatmail.wire.imap import utf7
 
-DELIMITER: Final = "/"  # of the one hierarchy we have (RFC 3501 §5.1.1)
-INBOX: Final = "INBOX"
 _WILDCARDS: Final = "*%"
-_NOT_IN_NAMES: Final = frozenset(("Cc", "Zl", "Zp"))
+_BELOW_INBOX: Final = INBOX + DELIMITER
 
 
 def read_name(octets: bytes, *, utf8: bool = False) -> str | None:
-    """Decode a mailbox name and write INBOX in capitals (RFC 3501 §5.1); None if it cannot name a mailbox."""
+    """Decode a mailbox name and write its INBOX in capitals (RFC 3501 §5.1); None if it cannot name a mailbox."""
     if not octets or len(octets) > limits.MAILBOX_NAME:
         return None
     name = _decode(octets, utf8=utf8)
-    if name is None or any(unicodedata.category(character) in _NOT_IN_NAMES for character in name):
-        return None  # RFC 9755 §3, RFC 9051 §5.1: no controls, no separators of lines or paragraphs
-    return INBOX if name.upper() == INBOX else name
+    return None if name is None or has_controls(name) else fold_inbox(name)
 
 
 def read_pattern(octets: bytes, *, utf8: bool = False) -> str | None:
     """Decode a reference or a pattern; None if it can match no name."""
-    if len(octets) > limits.LIST_PATTERN:
+    if len(octets) > limits.MAILBOX_NAME:
         return None
-    return _decode(octets, utf8=utf8)
+    pattern = _decode(octets, utf8=utf8)
+    return None if pattern is None or len(pattern) > limits.LIST_PATTERN else pattern
 
 
 def _decode(octets: bytes, *, utf8: bool) -> str | None:
@@ -57,22 +54,19 @@ def write_name(name: str, *, utf8: bool = False) -> bytes:
     return b'"%b"' % octets.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
 
 
-def normalize_name(name: str) -> str:
-    """Give the one form of a new name that looks the same (RFC 9051 §5.1: normalisation form C)."""
-    return unicodedata.normalize("NFC", name)
-
-
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """Make a matcher of whole names for a pattern with ``*`` (anything) and ``%`` (anything but the delimiter) (RFC 3501 §6.3.8).
 
     A name costs one step per character, whatever the pattern: all places of the pattern that may still match are bits of one number
-    (CVE-2026-33607 was a matcher that went back). `pattern` is reference and pattern joined; INBOX matches without regard to case.
+    (CVE-2026-33607 was a matcher that went back). `pattern` is reference and pattern joined; the first level of a name matches without regard to
+    case where it is INBOX, and a name matches in either form of its accents.
     """
-    pattern = _join_wildcards(pattern)
+    pattern = _join_wildcards(canonical(pattern))
     plain = pattern.rstrip(_WILDCARDS)
-    if not any(wildcard in plain for wildcard in _WILDCARDS):
-        return _simple_matcher(plain, pattern[len(plain) :])
-    return _automaton(pattern)
+    is_simple = not any(wildcard in plain for wildcard in _WILDCARDS)
+    matches = _simple_matcher(plain, pattern[len(plain) :]) if is_simple else _automaton(pattern)
+    # RFC 9051 §5.1: who takes names that are not normalised takes them everywhere; so names kept from before that rule are found too.
+    return lambda name: matches(name if name.isascii() else canonical(name))
 
 
 def _join_wildcards(pattern: str) -> str:
@@ -87,36 +81,31 @@ def _join_wildcards(pattern: str) -> str:
     return "".join(out)
 
 
+def _in_inbox(name: str) -> bool:
+    """Tell whether the first level is INBOX: its letters match in either case (RFC 3501 §5.1), so `inb*` finds it, and `Inbox/%` what is below."""
+    return name == INBOX or name.startswith(_BELOW_INBOX)
+
+
 def _simple_matcher(plain: str, wildcard: str) -> Callable[[str], bool]:
     """Match the forms nearly all clients use: ``name``, ``prefix*``, ``prefix%``."""
     size = len(plain)
-    inbox = plain.upper() == INBOX
+    head = plain[: len(INBOX)]
+    folded = (head.upper() if head.isascii() else head) + plain[len(INBOX) :]
 
     def exact(name: str) -> bool:
-        return name == plain or (inbox and name == INBOX)
+        return name == plain or (name == folded and _in_inbox(name))
 
     def anything(name: str) -> bool:
-        return _starts(name, plain)
+        return name.startswith(plain) or (name.startswith(folded) and _in_inbox(name))
 
     def level(name: str) -> bool:
-        return _starts(name, plain) and DELIMITER not in name[size:]
+        return anything(name) and DELIMITER not in name[size:]
 
     return {"": exact, "*": anything, "%": level}[wildcard]
 
 
-def _starts(name: str, plain: str) -> bool:
-    # RFC 3501 §5.1: INBOX is one name in every case, so `inb*` finds it.
-    return name.startswith(plain) or (name == INBOX and INBOX.startswith(plain.upper()))
-
-
 def _automaton(pattern: str) -> Callable[[str], bool]:
     """Bit i of the set is on while the first i characters of the pattern have matched; a wildcard's bit stays on while it may take one character more."""
-    matches_inbox = _bits(pattern.upper())
-    matches = _bits(pattern)
-    return lambda name: matches(name) or (name == INBOX and matches_inbox(name))
-
-
-def _bits(pattern: str) -> Callable[[str], bool]:
     advance: dict[str, int] = {}  # character -> places that it moves on
     stay_any = stay_level = 0  # places before `*` and before `%`
     for place, character in enumerate(pattern):
@@ -126,6 +115,7 @@ def _bits(pattern: str) -> Callable[[str], bool]:
             stay_level |= 1 << place
         else:
             advance[character] = advance.get(character, 0) | 1 << place
+    inbox = {letter: advance.get(letter, 0) | advance.get(letter.lower(), 0) for letter in INBOX}
     wildcards = stay_any | stay_level
     accepting = 1 << len(pattern)
 
@@ -137,9 +127,12 @@ def _bits(pattern: str) -> Callable[[str], bool]:
 
     def matches(name: str) -> bool:
         places = start
-        for character in name:
+        moves = inbox if _in_inbox(name) else advance
+        for count, character in enumerate(name):
+            if count == len(INBOX):
+                moves = advance
             stay = stay_any if character == DELIMITER else wildcards
-            places = closed((places & advance.get(character, 0)) << 1 | (places & stay))
+            places = closed((places & moves.get(character, 0)) << 1 | (places & stay))
             if not places:
                 return False
         return bool(places & accepting)

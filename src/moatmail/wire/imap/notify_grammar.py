@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from moatmail.core.limits import imap as limits
+from moatmail.core.mailbox_name import canonical
 from moatmail.wire.imap import fetch_grammar
 from moatmail.wire.imap.events import Notify
 from moatmail.wire.imap.fetch import FetchItem
@@ -85,7 +86,7 @@ class _Groups:
         while True:
             name = read_name(cursor.astring(b"a mailbox name"), utf8=cursor.utf8)
             if name is not None:
-                names.add(name)
+                names.add(canonical(name))
             self._names += 1
             if not several or cursor.take(b")"):
                 return frozenset(names)

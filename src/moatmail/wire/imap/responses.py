@@ -16,9 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from moatmail.core.imap_string import literal, nstring, quoted, string
+from moatmail.core.mailbox_name import DELIMITER
 from moatmail.wire.imap import flags as flag_bits
 from moatmail.wire.imap.events import Search, Sort
-from moatmail.wire.imap.mailbox_name import DELIMITER, write_name
+from moatmail.wire.imap.mailbox_name import write_name
 from moatmail.wire.imap.search import SearchReturn
 from moatmail.wire.imap.sequence import compact
 

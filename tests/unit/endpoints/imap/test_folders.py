@@ -63,7 +63,7 @@ async def test_deleting_a_level_leaves_what_is_below(lab: Lab) -> None:
     assert (await client.no("SELECT a")).startswith(b"NO [NONEXISTENT]")
     await client.ok("DELETE a/b")
     assert await client.ok('LIST "" a*') == []
-    assert (await client.no("DELETE INBOX")).startswith(b"NO [NOPERM]")
+    assert (await client.no("DELETE INBOX")).startswith(b"NO [CANNOT]")
     assert (await client.no("DELETE nowhere")).startswith(b"NO [NONEXISTENT]")
 
 

@@ -407,7 +407,7 @@ REFUSED = {
     "a mailbox name too long": (b"CREATE " + b"x" * (limits.MAILBOX_NAME + 1), b"CANNOT"),
     "an unknown charset": (b"SEARCH CHARSET KOI8-R ALL", b"BADCHARSET (US-ASCII UTF-8)"),
     "an unknown charset of SORT": (b"SORT (DATE) KOI8-R ALL", b"BADCHARSET (US-ASCII UTF-8)"),
-    "a name too long to subscribe to": (b"SUBSCRIBE " + b"x" * 1025, b"CANNOT"),
+    "a name too long to subscribe to": (b"SUBSCRIBE " + b"x" * (limits.MAILBOX_NAME + 1), b"CANNOT"),
     "a keyword too long": (b"STORE 1 FLAGS " + b"k" * (limits.KEYWORD + 1), b"LIMIT"),
     "too many keywords": (b"STORE 1 FLAGS (%b)" % b" ".join(b"k%d" % i for i in range(limits.KEYWORDS + 1)), b"LIMIT"),
     "too many search keys": (b"SEARCH " + b" ".join([b"ALL"] * (limits.SEARCH_KEYS + 1)), b"LIMIT"),

@@ -11,7 +11,8 @@ from time import process_time
 
 import pytest
 
-from moatmail.wire.imap.mailbox_name import compile_pattern, normalize_name, read_name, read_pattern, write_name
+from moatmail.core.mailbox_name import canonical
+from moatmail.wire.imap.mailbox_name import compile_pattern, read_name, read_pattern, write_name
 
 MATCHES = [
     ("*", "a/b/c", True),
@@ -42,10 +43,24 @@ MATCHES = [
     ("*box", "INBOX", True),
     ("%n%", "INBOX", True),
     ("ä%", "äö", True),
+    ("Inbox/%", "INBOX/a", True),
+    ("inbox*", "INBOX/a", True),
+    ("inbox%", "INBOX/a", False),
+    ("i%/a", "INBOX/a", True),
+    ("*x/a", "INBOX/a", True),
+    ("*x/A", "INBOX/a", False),
+    ("inbox*", "INBOXES", False),
+    ("inb*s", "INBOXES", False),
+    ("*x", "a/INBOX", False),
+    ("\N{LATIN SMALL LETTER DOTLESS I}nbox", "INBOX", False),
+    ("\N{LATIN SMALL LETTER DOTLESS I}nb*x", "INBOX", False),
+    ("e\N{COMBINING ACUTE ACCENT}*", "\N{LATIN SMALL LETTER E WITH ACUTE}t", True),
+    ("\N{LATIN SMALL LETTER E WITH ACUTE}*", "e\N{COMBINING ACUTE ACCENT}t", True),
+    ("e%", "e\N{COMBINING ACUTE ACCENT}t", False),
 ]
 
 
-@pytest.mark.parametrize(("pattern", "name", "wanted"), MATCHES, ids=[f"{pattern!r} against {name!r}" for pattern, name, _ in MATCHES])
+@pytest.mark.parametrize(("pattern", "name", "wanted"), MATCHES, ids=[f"{pattern!a} against {name!a}" for pattern, name, _ in MATCHES])
 def test_pattern(pattern: str, name: str, wanted: bool) -> None:
     """A pattern matches whole names."""
     assert compile_pattern(pattern)(name) is wanted
@@ -59,10 +74,19 @@ def test_the_worst_pattern_is_cheap() -> None:
     assert process_time() - start < 0.5
 
 
-def test_only_inbox_itself_is_written_in_capitals() -> None:
+INBOXES = {
+    "INBOX in any case is INBOX": (b"iNbOx", "INBOX"),
+    "and so is the level above its children": (b"inbox/Inbox", "INBOX/Inbox"),
+    "but no level below": (b"a/inbox", "a/inbox"),
+    "nor a longer name": (b"inboxes/a", "inboxes/a"),
+    "nor one with a dotless i": ("\N{LATIN SMALL LETTER DOTLESS I}nbox".encode(), "\N{LATIN SMALL LETTER DOTLESS I}nbox"),
+}
+
+
+@pytest.mark.parametrize(("octets", "name"), INBOXES.values(), ids=INBOXES.keys())
+def test_only_inbox_is_written_in_capitals(octets: bytes, name: str) -> None:
     """Other names keep their letters."""
-    assert read_name(b"iNbOx") == "INBOX"
-    assert read_name(b"inbox/a") == "inbox/a"
+    assert read_name(octets, utf8=True) == name
 
 
 UTF8_NAMES = {
@@ -91,4 +115,4 @@ def test_patterns_and_normalisation_in_utf8() -> None:
     """A pattern is read alike; a new name gets the composed form."""
     assert read_pattern("ö*".encode(), utf8=True) == "ö*"
     assert read_pattern(b"\xff*", utf8=True) is None
-    assert normalize_name("o\N{COMBINING DIAERESIS}") == "ö"
+    assert canonical("o\N{COMBINING DIAERESIS}") == "ö"
