@@ -65,6 +65,12 @@ class OverQuotaError(PermanentError):
     public = "mailbox full"
 
 
+class LimitReachedError(PermanentError):
+    """It would be more than we keep of its kind (`NO [LIMIT]`, RFC 5530 §3)."""
+
+    public = "too many"
+
+
 class NotPermittedError(PermanentError):
     """The asker may not do this (role × operation, frozen account, foreign object)."""
 

@@ -29,8 +29,11 @@ _HIDDEN = re.compile(r"<(style|script|head)(?=[\s>/])", re.IGNORECASE)
 
 
 def body_texts(root: PartPlace, read: Read) -> Iterator[str]:
-    """Give the decoded text of each text part, and the header fields of embedded messages, at most SEARCH_OCTETS_MAX octets together."""
+    """Give the names of all attachments, the decoded text of each text part and the header fields of embedded messages, at most SEARCH_OCTETS_MAX octets."""
     room = SEARCH_OCTETS_MAX
+    # RFC 9051 §6.4.4: TEXT looks into MIME header fields; what people look for there is how an attachment is called.
+    if names := "\n".join([place.filename for place in _leaves(root) if place.filename]):
+        yield names
     for place in _leaves(root):
         if room <= 0:
             return

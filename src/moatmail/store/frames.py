@@ -50,6 +50,7 @@ _ERRORS: Final[dict[str, type[errors.MoatmailError]]] = {
         errors.NotFoundError,
         errors.AlreadyExistsError,
         errors.OverQuotaError,
+        errors.LimitReachedError,
         errors.NotPermittedError,
         errors.ConflictError,
         errors.RemoteProtocolError,

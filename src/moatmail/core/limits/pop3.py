@@ -17,7 +17,8 @@ RESPONSE_LINE: Final = 510
 INPUT_MAX: Final = 64 * 1024
 # Octets of answers gathered before they have to leave, so that a pipelined burst of CAPA costs its sender's patience and not our memory.
 OUTPUT_PAUSE: Final = 32 * 1024
-# RFC 1939 §3 names no bound: digits of a message number or a count of lines; more is larger than anything.
-NUMBER_DIGITS: Final = 9
+# RFC 1939 §3 names no bound: digits of a message number or a count of lines that are read; more is NUMBER_MAX, larger than anything.
+NUMBER_DIGITS: Final = 18
+NUMBER_MAX: Final = 10**NUMBER_DIGITS
 # Refused commands in a row before the session ends.
 ERRORS: Final = 20

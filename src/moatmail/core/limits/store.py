@@ -13,6 +13,9 @@ from typing import Final
 INLINE_CONTENT: Final = 128 * 1024  # octets of sealed content that lie in a row; more is a file of its own, which costs syncs of its own
 ORPHAN_AGE: Final = 24 * 3600.0  # seconds a content file without a row may be young: its sender may still be at work
 
+# ---- flags ----
+KEYWORDS: Final = 128  # on one message: each change of its flags writes them all anew, in the one process that writes for everybody
+
 # ---- channel ----
 FRAME: Final = 32 * 1024 * 1024  # octets of one request or answer: 100 recipients with the largest summaries that the message room makes
 UNANSWERED: Final = 8 * 1024 * 1024  # octets of one peer's requests at work; beyond it the store stops reading from it

@@ -78,11 +78,13 @@ async def on_store(conversation: Conversation, command: events.Store) -> None:
         found += len(stored.rows) + len(stored.failed)
         await conversation.flush()
     await sync(conversation, expunge=command.uid, uid=command.uid)
-    if found < len(uids) and not command.uid:
-        raise RefusedError(b"some of the messages are gone", b"EXPUNGEISSUED")  # RFC 5530 §3, RFC 2180 §4.2
     # RFC 7162 §3.1.3: message numbers after STORE, UIDs after UID STORE.
     missed = sorted(failed) if command.uid else sorted(number for uid in failed if (number := selected.numbering.number(uid)))
-    conversation.done(command, b"stored", responses.modified(missed) if missed else b"")
+    code = responses.modified(missed) if missed else b""
+    if found < len(uids) and not command.uid:
+        # RFC 5530 §3, RFC 2180 §4.2; what was left alone is told even then (RFC 7162 §3.1.3, example 11).
+        raise RefusedError(b"some of the messages are gone", code or b"EXPUNGEISSUED")
+    conversation.done(command, b"stored", code)
 
 
 async def _change(conversation: Conversation, command: events.Store) -> FlagChange:
@@ -166,7 +168,8 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
             code = responses.copy_uid(target.uidvalidity, await written_ranges(conversation, source), await written_ranges(conversation, there))
             conversation.untagged(responses.ok(code, b"moved"))
     await sync(conversation, uid=command.uid, own=True)
-    conversation.done(command, b"moved")
+    # RFC 6851 §4.4: as EXPUNGE does (RFC 7162 §3.2.7).
+    conversation.done(command, b"moved", _highest(conversation, selected, went=bool(source)))
 
 
 # ---------------------------------------------------------------- EXPUNGE

@@ -9,6 +9,8 @@ Must never know how content is kept.
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from typing import Final
 
 from moatmail.core.errors import NotFoundError, OverQuotaError
 from moatmail.core.limits.endpoints import BINARY_APPEND, PIECE
@@ -22,9 +24,12 @@ from moatmail.mailbox.reading import fetch_rows
 from moatmail.message.binary import without_binary
 from moatmail.store.operations import Append, Replace
 from moatmail.wire.imap import events, responses
+from moatmail.wire.imap.moment import ZonedMoment
 from moatmail.wire.imap.sequence import STAR
 from moatmail.wire.imap.server import Result
 
+_FIRST_SECOND: Final = int(datetime.min.replace(tzinfo=UTC).timestamp())
+_LAST_SECOND: Final = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 _GONE = RefusedError(b"the message, or the mailbox, is gone: nothing was replaced", b"EXPUNGEISSUED")
 _HEADER_TOO_LARGE = RefusedError(b"the header of the message is too large", b"TOOBIG")
 
@@ -68,7 +73,7 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
     room = conversation.door.accounts.uncommitted.begin(account.id) if earlier is None else earlier.room
     room.take(command.size, conversation.engine.profile.append_limit)
     keywords = tuple(word.decode() for word in command.flags.keywords)
-    received_at = conversation.now() if command.date is None else float(command.date.seconds)
+    received_at = conversation.now() if command.date is None else _internal_date(command.date)
     now = conversation.door.clock.monotonic()
     return Appending(
         row.id,
@@ -82,6 +87,13 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
         sealed=sealed,
         replaces=replaces,
     )
+
+
+def _internal_date(date: ZonedMoment) -> float:
+    """Give the epoch seconds; raises RefusedError for what has no year in UTC, in which dates are kept: it could never be told again."""
+    if not _FIRST_SECOND <= date.seconds <= _LAST_SECOND:
+        raise RefusedError(b"this date cannot be kept", b"CANNOT")
+    return float(date.seconds)
 
 
 async def _replaced(conversation: Conversation, replacing: events.Replacing) -> tuple[int, int]:

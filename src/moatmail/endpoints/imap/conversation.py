@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from moatmail.core.errors import (
     AlreadyExistsError,
     ConflictError,
+    LimitReachedError,
     MoatmailError,
     NotFoundError,
     NotPermittedError,
@@ -85,6 +86,7 @@ _CODES: Final[tuple[tuple[type[MoatmailError], bytes], ...]] = (
     (TooManySessionsError, b"LIMIT"),
     (TooMuchUncommittedError, b"LIMIT"),
     (TooManyMailboxesError, b"LIMIT"),
+    (LimitReachedError, b"LIMIT"),
     (TemporaryError, b"UNAVAILABLE"),
     (OverQuotaError, b"OVERQUOTA"),
     (NotFoundError, b"NONEXISTENT"),

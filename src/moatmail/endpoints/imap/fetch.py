@@ -41,7 +41,6 @@ from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
 from moatmail.wire.imap.object_id import email_id
-from moatmail.wire.imap.sequence import PartialRange
 
 _Maker = Callable[["_Subject"], bytes | None]
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
@@ -107,7 +106,8 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     fetch = Fetch(conversation, selected, Plan.of(command, utf8=conversation.utf8), command.changed_since)
     conversation.begin_slice()
     if command.partial is not None:
-        spans = await fetch.cut(spans, command.partial)
+        # RFC 9394 §3.4: the range is of the messages named; which of these changed is asked afterwards.
+        spans = _part(spans, command.partial.places(sum(last - first + 1 for first, last in spans)))
     await fetch.run(spans)
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
@@ -153,12 +153,6 @@ class Fetch:
         for page in self._pages(spans, size):
             await self._write_page(page)
 
-    async def cut(self, spans: list[Span], partial: PartialRange) -> list[Span]:
-        """Give the part of the ranges that PARTIAL names; with CHANGEDSINCE it counts the changed messages only (RFC 9394 §3.4)."""
-        if self._changed_since is not None:
-            spans = await self.changed(spans, self._changed_since)
-        return _part(spans, partial.places(sum(last - first + 1 for first, last in spans)))
-
     async def changed(self, spans: list[Span], since: int) -> list[Span]:
         """Give those of the ranges whose messages changed after a modseq."""
         changed: list[int] = []
@@ -180,9 +174,10 @@ class Fetch:
             for start in range(first, last + 1, FLAG_ROWS):
                 view = await current_view(self._conversation)
                 if not self._selected.is_aligned(view):
-                    # A message went between two slices: the rest is told one by one.
-                    await self._write_page(list(self._numbered(start, last)))
-                    continue
+                    # A message went between two slices: the rest of these ranges is told one by one.
+                    for page in self._pages([(start, last)], PAGE):
+                        await self._write_page(page)
+                    break
                 end = min(start + FLAG_ROWS - 1, last, len(view.uids))
                 uids = view.uids[start - 1 : end]
                 bits = view.flags[start - 1 : end]

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from moatmail.core.errors import LocalProtocolError, NotFoundError
+from moatmail.core.errors import LimitReachedError, LocalProtocolError, NotFoundError
+from moatmail.core.limits import store as limits
 from moatmail.store.apply import index, recoverable
 from moatmail.store.apply.deliver import deliver, keep_contents
 from moatmail.store.apply.erase import EVERYTHING, erase_until
@@ -137,10 +138,16 @@ def placement_row(row: Row) -> PlacementRow:
 def _changed(operation: StoreFlags, flags: int, keywords: str) -> tuple[int, str]:
     have = keywords.split(" ") if keywords else []
     given = operation.keywords
+    # RFC 3501 §2.3.2: keywords have no case; one that came with APPEND, COPY or MOVE may be written otherwise than the mailbox writes it.
     if operation.mode == "add":
-        return flags | operation.flags, " ".join(have + [keyword for keyword in given if keyword not in have])
+        known = {keyword.lower() for keyword in have}
+        new = [keyword for keyword in given if keyword.lower() not in known]
+        if new and len(have) + len(new) > limits.KEYWORDS:
+            raise LimitReachedError(public="too many keywords on one message")
+        return flags | operation.flags, " ".join(have + new)
     if operation.mode == "remove":
-        return flags & ~operation.flags, " ".join(keyword for keyword in have if keyword not in given)
+        unwanted = {keyword.lower() for keyword in given}
+        return flags & ~operation.flags, " ".join(keyword for keyword in have if keyword.lower() not in unwanted)
     if operation.mode == "replace":
         return operation.flags, " ".join(given)
     raise LocalProtocolError(f"no mode of StoreFlags: {operation.mode!r}")

@@ -318,13 +318,14 @@ class IMAPServer:
     def _next_line(self, limit: int) -> bytes | None:
         """Take a line; one that is too long is refused and dropped."""
         head = self._parts[0] if self._parts else self._reader.peek(limits.TAG + 1)
+        tag = self._append.tag if self._append is not None else tag_of(head)  # behind a message no line begins with a tag
         line = self._reader.line()
         if line is not None and len(line) <= limit:
             return line
         if line is not None or self._reader.overlong(limit):
             self._abort_append()
             self._literal = read_marker(line) if line is not None else None
-            self._answer(tag_of(head), Result.BAD, b"the line is too long", unfinished=line is None)
+            self._answer(tag, Result.BAD, b"the line is too long", unfinished=line is None)
         return None
 
     def _step_command(self) -> bool:

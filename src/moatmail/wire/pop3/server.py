@@ -484,9 +484,10 @@ def _nothing(arguments: bytes) -> None:
 
 def _number(arguments: bytes) -> int:
     digits = arguments.strip(b" ")
-    if not digits.isdigit() or len(digits) > limits.NUMBER_DIGITS:
+    if not digits.isdigit():
         raise SyntaxFaultError
-    return int(digits)
+    # RFC 1939 §7: who asks TOP for more lines than there are is given all; clients write 2147483647 for it.
+    return int(digits) if len(digits) <= limits.NUMBER_DIGITS else limits.NUMBER_MAX
 
 
 def _optional(arguments: bytes) -> int | None:

@@ -300,7 +300,8 @@ PARTS = {
     "over a gap": ("UID FETCH 1,3:4 (UID) (PARTIAL 2:3)", [3, 4]),
     "beyond all": ("UID FETCH 1:* (UID) (PARTIAL 5:9)", []),
     "flags, from the arrays": ("UID FETCH 1:* (FLAGS) (PARTIAL 2:3)", [2, 3]),
-    "the last of those that changed": ("UID FETCH 1:* (UID) (CHANGEDSINCE {since} PARTIAL -1:-1)", [3]),
+    "the last, which did not change": ("UID FETCH 1:* (UID) (CHANGEDSINCE {since} PARTIAL -1:-1)", []),
+    "those of the last two that changed": ("UID FETCH 1:* (UID) (CHANGEDSINCE {since} PARTIAL -1:-2)", [3]),
     "all of those that changed": ("UID FETCH 1:* (UID) (PARTIAL 1:9 CHANGEDSINCE {since})", [1, 3]),
 }
 

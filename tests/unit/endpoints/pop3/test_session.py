@@ -60,6 +60,8 @@ async def test_the_same_octets_as_imap_gives(house: House) -> None:
         pytest.param(3, b".\r\n..two\r\n.three\r\n", id="three lines"),
         pytest.param(4, b".\r\n..two\r\n.three\r\nfour\r\n", id="all lines"),
         pytest.param(999_999, b".\r\n..two\r\n.three\r\nfour\r\n", id="more than there are"),
+        pytest.param(2**31 - 1, b".\r\n..two\r\n.three\r\nfour\r\n", id="as many as a number of 32 bits says"),
+        pytest.param(10**200, b".\r\n..two\r\n.three\r\nfour\r\n", id="more than anybody counts"),
     ],
 )
 async def test_top(house: House, lines: int, body: bytes) -> None:

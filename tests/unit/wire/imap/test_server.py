@@ -257,3 +257,16 @@ def test_a_driver_that_heeds_wants_input_is_never_stuck() -> None:
         event = server.next_event()
     assert isinstance(event, events.Id)
     assert len(event.pairs or ()) == limits.ID_PAIRS
+
+
+def test_a_line_too_long_behind_a_message_is_answered_with_the_tag_of_its_command() -> None:
+    """What stands behind a message begins with no tag; the client waits for the one it gave."""
+    server = engine(login=True)
+    server.receive(b"a APPEND INBOX {3+}\r\nabc (" + b"x" * (limits.LINE + 1) + b"\r\nb NOOP\r\n")
+    assert isinstance(command(server), events.Append)
+    server.admit()
+    while isinstance(event := server.next_event(), events.AppendData):
+        pass
+    assert isinstance(event, events.AppendAborted)
+    assert isinstance(server.next_event(), events.Noop)
+    assert server.take_output() == b"a BAD the line is too long\r\n"

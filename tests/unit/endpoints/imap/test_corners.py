@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corners of the standards that a fresh-eyed review found unobeyed: each test is named after its fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from moatmail.core.limits import store as limits
+from moatmail.endpoints.imap import fetch
+from moatmail.endpoints.imap.alter import current_view
+from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.mailbox.view import View
+from tests.unit.endpoints.imap.lab import HELLO, Lab
+
+ATTACHED = (
+    b"From: Bob <bob@sender.test>\r\nTo: alice@example.test\r\nSubject: papers\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=X\r\n\r\n"
+    b"--X\r\nContent-Type: text/plain\r\n\r\nsee there\r\n"
+    b"--X\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename*=utf-8''K%C3%B6stliches.pdf\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\nAAECAw==\r\n--X--\r\n"
+)
+
+
+async def test_move_tells_a_client_of_qresync_up_to_where_it_knows_all(lab: Lab) -> None:
+    # RFC 6851 §4.4: with HIGHESTMODSEQ, for no message's MODSEQ tells what went.
+    await lab.deliver(HELLO, HELLO, HELLO)
+    client = await lab.client()
+    await client.ok("ENABLE QRESYNC")
+    await client.ok("SELECT INBOX")
+    answers = await client.ok("MOVE 2 Archive")
+    assert answers[-1] == b"VANISHED 2"
+    told = int(client.tagged.removeprefix(b"OK [HIGHESTMODSEQ ").partition(b"]")[0])
+    highest = (await client.ok("STATUS INBOX (HIGHESTMODSEQ)"))[-1]
+    assert highest == b"STATUS INBOX (HIGHESTMODSEQ %d)" % told
+    await client.ok("UID MOVE 99 Archive")
+    assert b"HIGHESTMODSEQ" not in client.tagged  # nothing went
+
+
+async def test_what_a_conditional_store_left_alone_is_told_though_others_are_gone(lab: Lab) -> None:
+    # RFC 7162 §3.1.3, example 11.
+    await lab.deliver(HELLO, HELLO, HELLO)
+    one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    before = int((await one.ok("STATUS INBOX (HIGHESTMODSEQ)"))[-1].rpartition(b" ")[2][:-1])
+    await two.ok("STORE 1 +FLAGS (\\Flagged)")
+    await two.ok("STORE 2 +FLAGS (\\Deleted)")
+    await two.ok("EXPUNGE")
+    assert (await one.no(f"STORE 1:3 (UNCHANGEDSINCE {before}) +FLAGS (\\Seen)")).startswith(b"NO [MODIFIED 1] ")
+    two = await lab.client(select="INBOX")
+    await two.ok("STORE 2 +FLAGS (\\Deleted)")
+    await two.ok("EXPUNGE")
+    assert (await one.no("STORE 1:3 (UNCHANGEDSINCE 999999) +FLAGS (\\Seen)")).startswith(b"NO [EXPUNGEISSUED] ")
+
+
+async def test_flags_of_a_long_mailbox_are_told_once_each_though_a_message_goes_meanwhile(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "FLAG_ROWS", 2)
+    monkeypatch.setattr(fetch, "PAGE", 3)
+    await lab.deliver(*[HELLO] * 9)
+    one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    await two.ok("STORE 5 +FLAGS.SILENT (\\Deleted)")
+    await one.ok("NOOP")
+    looked = 0
+
+    async def going(conversation: Conversation) -> View:
+        nonlocal looked
+        looked += 1
+        if looked == 3:
+            await two.ok("EXPUNGE")
+        return await current_view(conversation)
+
+    monkeypatch.setattr(fetch, "current_view", going)
+    answers = await one.ok("FETCH 1:* FLAGS")
+    assert [int(line.split()[0]) for line in answers if b" FETCH " in line] == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert looked > 3
+
+
+DATES = {
+    "a last evening in the far west": "31-Dec-9999 23:59:59 -1200",
+    "a first morning in the far east": "01-Jan-0001 00:00:00 +1200",
+}
+
+
+@pytest.mark.parametrize("date", DATES.values(), ids=DATES.keys())
+async def test_a_date_that_has_no_year_in_utc_is_refused_rather_than_kept_and_never_told(lab: Lab, date: str) -> None:
+    client = await lab.client(select="INBOX")
+    assert (await client.append("INBOX", HELLO, f'"{date}" ')).startswith(b"NO [CANNOT] ")
+    assert (await client.append("INBOX", HELLO, '"31-Dec-9999 23:59:59 +0000" ')).startswith(b"OK ")
+    assert b'INTERNALDATE "31-Dec-9999 23:59:59 +0000"' in (await client.ok("FETCH 1:* INTERNALDATE"))[-1]
+
+
+async def test_a_keyword_is_taken_away_whatever_the_case_it_came_in(lab: Lab) -> None:
+    # RFC 3501 §2.3.2: keywords are compared without regard to case; COPY and APPEND bring their own spelling.
+    client = await lab.client(select="INBOX")
+    await client.append("INBOX", HELLO, "($Label) ")
+    await client.append("INBOX", HELLO, "($LABEL) ")
+    await client.append("Archive", HELLO, "($lAbEl) ")
+    other = await lab.client(select="Archive")
+    await other.ok("COPY 1 INBOX")
+    await client.ok("NOOP")
+    await client.ok("STORE 1:3 +FLAGS.SILENT ($label)")
+    assert [line.lower().count(b"$label") for line in await client.ok("FETCH 1:3 FLAGS")] == [1, 1, 1]
+    await client.ok("STORE 1:3 -FLAGS.SILENT ($label)")
+    assert not any(b"$" in line for line in await client.ok("FETCH 1:3 FLAGS"))
+
+
+async def test_keywords_of_one_message_are_bounded(lab: Lab) -> None:
+    await lab.deliver(HELLO)
+    client = await lab.client(select="INBOX")
+    half = limits.KEYWORDS // 2
+    for part in range(2):
+        await client.ok("STORE 1 +FLAGS.SILENT ({})".format(" ".join(f"k{part}-{number}" for number in range(half))))
+    assert (await client.no("STORE 1 +FLAGS.SILENT (onemore)")).startswith(b"NO [LIMIT] ")
+    await client.ok("STORE 1 +FLAGS.SILENT (K0-0 \\Seen)")
+    assert b"onemore" not in (await client.ok("FETCH 1 FLAGS"))[-1]
+
+
+@pytest.mark.parametrize("key", ["TEXT", "BODY"])
+async def test_a_search_finds_what_an_attachment_is_called(lab: Lab, key: str) -> None:
+    # RFC 9051 §6.4.4: TEXT looks into the header fields of parts.
+    await lab.deliver(HELLO, ATTACHED)
+    client = await lab.client(select="INBOX")
+    await client.ok("ENABLE UTF8=ACCEPT")
+    assert (await client.ok(f'SEARCH {key} "köstliches"')) == [b"SEARCH 2"]
