@@ -633,3 +633,16 @@ async def test_deleting_a_level_that_is_selected_elsewhere(lab: Lab) -> None:
     assert b"1 FETCH (UID 1)" in await other.ok("FETCH 1 (UID)")
     await client.ok("CREATE a")
     assert await client.ok("STATUS a (MESSAGES UIDNEXT)") == [b"STATUS a (MESSAGES 0 UIDNEXT 1)"]
+
+
+async def test_notify_knows_both_forms_of_a_name(lab: Lab) -> None:
+    """RFC 9051 §5.1: a name that is not normalised is taken in every command; what a session did itself is no news to it in either form."""
+    client, other = await lab.client(), await lab.client()
+    await client.ok("ENABLE IMAP4rev2")
+    await other.ok("ENABLE IMAP4rev2")
+    await client.ok(f'NOTIFY SET (subtree "{DECOMPOSED}" (MailboxName))')
+    await other.ok(f'CREATE "{COMPOSED}/a"')
+    told = [await client.line(), await client.line()]
+    assert set(told) == {f'* LIST (\\HasChildren) "/" "{COMPOSED}"'.encode(), f'* LIST (\\HasNoChildren) "/" "{COMPOSED}/a"'.encode()}
+    assert await client.ok(f'CREATE "{DECOMPOSED}/b"') == [f'LIST () "/" "{COMPOSED}/b" ("OLDNAME" ("{DECOMPOSED}/b"))'.encode()]
+    assert await client.ok("NOOP") == []
