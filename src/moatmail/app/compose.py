@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +73,7 @@ _KINDS: Final = {"imap": "imap", "imaps": "imap", "pop3": "pop3", "pop3s": "pop3
 _NAMED: Final = 5  # domains that one line names
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
 _DECOY_KEY: Final = os.urandom(32)
+_VERSION: Final = metadata.version("moatmail")
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 _REMEMBERED: Final = Remembered()
 """Made before the roles part: chance sends half of those who come back to another process, and a process that died is made anew."""
@@ -321,6 +323,7 @@ class FrontRole:
             new_content=self._intake_ports().new_content,
             tls=self._certificates.served,
             mechanisms=self._mechanisms(),
+            version=_VERSION,
             decoy_key=_DECOY_KEY,
         )
 

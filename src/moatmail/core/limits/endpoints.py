@@ -23,6 +23,7 @@ VANISHED: Final = 500
 IDLE_PUSHES: Final = 500  # changed messages told in one go while others wait
 IDLE_WORD_SECONDS: Final = 270.0  # of silence during IDLE, then a word: networks of telephones forget a connection after five minutes and more
 PROGRESS_EVERY: Final = 10.0  # seconds between two notices of how far a long command came (RFC 9585 §4: not so often that they are the work)
+CLIENT_WORD: Final = 40  # characters kept of each thing that a client says of itself (ID): for the log
 BINARY_APPEND: Final = 4 * 1024 * 1024  # octets of a message announced as binary (RFC 3516): it is held whole to be made one without binary parts
 PIECE: Final = 64 * 1024  # octets of it that are scanned and sealed at once
 NOTIFY_WATCHED: Final = 2000  # mailboxes whose messages one session watches; more is NOTIFICATIONOVERFLOW (RFC 5465 §3.1)

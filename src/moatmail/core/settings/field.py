@@ -144,6 +144,12 @@ def is_mailbox(value: str) -> str:
     return ""
 
 
+def is_url(value: str) -> str:
+    """Admit an https or mailto URL of printable ASCII, at most 255 long, or the empty text."""
+    fits = value.startswith(("https://", "http://", "mailto:")) and value.isascii() and value.isprintable() and " " not in value and len(value) < 256
+    return "" if fits or not value else "must be a URL, such as https://example.org/help or mailto:help@example.org"
+
+
 def are_overrides(value: tuple[str, ...]) -> str:
     """Admit a list of ``domain=policy``, policies by the words of RFC 9989 §4.7; a domain once."""
     domains = []

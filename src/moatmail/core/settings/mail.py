@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from moatmail.core.settings.field import are_overrides, between, group, is_host_port, is_mailbox, not_empty, one_of, setting
+from moatmail.core.settings.field import are_overrides, between, group, is_host_port, is_mailbox, is_url, not_empty, one_of, setting
 
 MIB: Final = 1024 * 1024
 GIB: Final = 1024 * MIB
@@ -57,6 +57,9 @@ class IMAP:
     write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
     max_connections: int = setting(5000, "Sessions of one process.", check=between(1, 100_000))
     max_sessions_per_account: int = setting(40, "Sessions of one account in one process.", check=between(1, 10_000))
+    support_url: str = setting(
+        "", "Where programs send who needs help (https:// or mailto:), told by ID; empty: postmaster at our host name by mail.", check=is_url
+    )
 
 
 @dataclass(frozen=True, slots=True)

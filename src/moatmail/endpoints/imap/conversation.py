@@ -67,6 +67,7 @@ class Door:
     new_content: Callable[[], Incoming]
     tls: ServerTLS | None = None
     mechanisms: tuple[bytes, ...] = ()
+    version: str = ""
     decoy_key: bytes = field(default=b"", repr=False)
 
 
@@ -115,6 +116,7 @@ class Conversation:
         "_listening",
         "_slice_until",
         "appending",
+        "client",
         "condstore",
         "connection",
         "door",
@@ -146,6 +148,8 @@ class Conversation:
         self.opened: Opened | None = None
         self.selected: Selected | None = None
         self.condstore = False
+        self.client: str | None = ""
+        """What the client called itself before it logged in; None once the log has it."""
         self.failures = 0
         self.exchange: Exchange | None = None
         self.verifier: Verifier | None = None

@@ -16,6 +16,7 @@ from moatmail.core.limits.endpoints import FAILED_LOGINS
 from moatmail.core.transaction import Identity
 from moatmail.directory.login import FrozenAccountError, Verifier
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError, refusal_of
+from moatmail.endpoints.imap.identify import tell_client
 from moatmail.endpoints.verifier import for_exchange
 from moatmail.wire import sasl
 from moatmail.wire.imap import events
@@ -116,6 +117,7 @@ async def _conclude(conversation: Conversation, command: events.Command, step: s
         return
     conversation.opened.wakers.add(conversation.connection.notify)
     conversation.tell("login.succeeded", f"{identity.address} logged in from {conversation.connection.peer_ip}")
+    tell_client(conversation)
     conversation.done(command, b"logged in")
 
 

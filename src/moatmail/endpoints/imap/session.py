@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits.endpoints import IDLE_WORD_SECONDS
-from moatmail.endpoints.imap import alter, append, fetch, folders, login, notify, quota, search, select, sort
+from moatmail.endpoints.imap import alter, append, fetch, folders, identify, login, notify, quota, search, select, sort
 from moatmail.endpoints.imap.conversation import Conversation, Door, RefusedError, refusal_of
 from moatmail.endpoints.imap.sync import enable_condstore
 from moatmail.net.drive import Connection, DeadlinePassedError, HandshakeFailedError, PeerGoneError
@@ -22,7 +22,6 @@ from moatmail.wire.imap import events, responses
 __all__ = ["Door", "IMAPSession"]
 
 _FAULT_OF_OURS: Final = RefusedError(b"internal error, the administrator was told; please try again later", b"SERVERBUG")
-_NAME: Final = ((b"name", b"Moatmail"),)
 # RFC 5161 §3.1: what changes how we answer, and is told back as it is written.
 _ENABLED: Final = {b"CONDSTORE": b"CONDSTORE", b"UIDONLY": b"UIDONLY", b"IMAP4REV2": b"IMAP4rev2", b"UTF8=ACCEPT": b"UTF8=ACCEPT", b"QRESYNC": b"QRESYNC"}
 _APPEND_GRACE: Final = 60.0
@@ -141,12 +140,6 @@ async def _on_logout(conversation: Conversation, command: events.Logout) -> None
     conversation.done(command, b"logged out")
 
 
-async def _on_id(conversation: Conversation, command: events.Id) -> None:
-    # RFC 2971 §3.3: what a client says of itself changes nothing; of us a stranger learns the name only.
-    conversation.untagged(responses.identity(_NAME))
-    conversation.done(command, b"done")
-
-
 async def _on_enable(conversation: Conversation, command: events.Enable) -> None:
     names = [name for name in command.names if name in _ENABLED]
     conversation.untagged(responses.enabled([_ENABLED[name] for name in names]))
@@ -179,7 +172,7 @@ _HANDLERS: Final[dict[type[events.Event], _Handler]] = {
     events.Capability: _on_capability,
     events.Noop: select.on_noop,
     events.Logout: _on_logout,
-    events.Id: _on_id,
+    events.Id: identify.on_id,
     events.Starttls: login.on_starttls,
     events.Authenticate: login.on_authenticate,
     events.AuthenticateResponse: login.on_response,

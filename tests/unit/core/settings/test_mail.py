@@ -9,7 +9,7 @@ import pytest
 
 from moatmail.core.errors import ConfigError
 from moatmail.core.settings.document import settings_table
-from moatmail.core.settings.field import is_host_port
+from moatmail.core.settings.field import is_host_port, is_url
 from moatmail.core.settings.load import mail_entries, overlay, to_json, value_of
 from moatmail.core.settings.mail import Mail
 
@@ -77,6 +77,16 @@ def test_a_place_on_the_net_is_taken(text: str) -> None:
 @pytest.mark.parametrize("text", ["a.example", "a.example:0", "a.example:65536", ":25", "a b:25", "[x]:25", "a.example:²", "a..b:25"])
 def test_what_is_no_place_on_the_net_is_refused(text: str) -> None:
     assert is_host_port(text) != ""
+
+
+@pytest.mark.parametrize("text", ["", "https://example.test/help", "mailto:help@example.test"])
+def test_a_url_for_programs_is_taken(text: str) -> None:
+    assert is_url(text) == ""
+
+
+@pytest.mark.parametrize("text", ["example.test", "ftp://example.test", "https://exämple.test", "https://a b", "https://a\nb", "https://" + "a" * 255])
+def test_what_is_no_url_is_refused(text: str) -> None:
+    assert is_url(text) != ""
 
 
 def test_the_table_names_every_setting_and_no_secret_has_a_default() -> None:

@@ -256,6 +256,7 @@ async def imap_lab(furnished: Path, folder: Path, *, settings: Mail | None = Non
         new_content=lambda: Incoming(new_id(int(clock.now() * 1000)), writer.contents),
         tls=certificates,
         mechanisms=(SCRAM_PLUS, SCRAM, PLAIN, LOGIN),
+        version="9.8.7",
     )
     plain, implicit = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
 
