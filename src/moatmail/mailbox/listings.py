@@ -8,61 +8,163 @@ Must never know a protocol; what no listing holds is for its caller to open.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import NamedTuple
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final, NamedTuple, cast
 
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits.mailbox import LISTING_SEGMENTS, PAGE
-from moatmail.mailbox.index.listing import KIND, Entry, open_listing
+from moatmail.crypto.seal import SealKey
+from moatmail.mailbox.index.listing import Facts, Fields, Kind, Others, Places, Structures, open_facts, open_fields, open_others, open_structures
 from moatmail.mailbox.opened import Opened
-from moatmail.store.index_items import FindSegments, GetSegmentPart, ListPlaced, PlacedRow
+from moatmail.store.index_items import FindSegments, GetSegmentPart, ListNumbers, ListPlaced, PlacedRow
+
+Part = Facts | Fields | Structures | Others
+_OPEN: Final[dict[Kind, Callable[[SealKey, int, bytes, bytes], Part]]] = {
+    Kind.FACTS: open_facts,
+    Kind.FIELDS: open_fields,
+    Kind.STRUCTURES: open_structures,
+    Kind.OTHERS: open_others,
+}
 
 
-class Listed(NamedTuple):
-    """One message: what its rows say, and its entry."""
+@dataclass(eq=False, slots=True)
+class Listing:
+    """One listing, with the parts that were asked for."""
 
-    row: PlacedRow
-    entry: Entry
+    parts: dict[Kind, Part]
+
+    @property
+    def facts(self) -> Facts:
+        """Give numbers, sizes and times: always here."""
+        return cast("Facts", self.parts[Kind.FACTS])
+
+    @property
+    def fields(self) -> Fields:
+        """Give the header fields; KeyError unless they were asked for."""
+        return cast("Fields", self.parts[Kind.FIELDS])
+
+    @property
+    def structures(self) -> Structures:
+        """Give ENVELOPE and BODYSTRUCTURE; KeyError unless they were asked for."""
+        return cast("Structures", self.parts[Kind.STRUCTURES])
+
+    @property
+    def others(self) -> Others:
+        """Give BODY and previews; KeyError unless they were asked for."""
+        return cast("Others", self.parts[Kind.OTHERS])
+
+
+class Run(NamedTuple):
+    """Messages of one listing that follow each other in a page: from the place `first` of the page to below `beyond`, with their places in the listing."""
+
+    first: int
+    beyond: int
+    listing: Listing
+    places: Places
+
+    def part(self, first: int, beyond: int) -> Places:
+        """Give the places in the listing of some of them, by their places in the page."""
+        low, high = first - self.first, beyond - self.first
+        if isinstance(self.places, slice):
+            return slice(self.places.start + low, self.places.start + high)
+        return self.places[low:high]
 
 
 class Listings:
     """The listings that one command reads; the last ones stay open, because messages mostly lie in the order of their numbers."""
 
-    def __init__(self, opened: Opened, mailbox: int) -> None:
+    def __init__(self, opened: Opened, mailbox: int, kinds: frozenset[Kind], *, rows: bool = False) -> None:
+        """Read the parts `kinds`, and with `rows` what the store's rows say besides."""
         self._opened = opened
         self._mailbox = mailbox
-        self._open: dict[bytes, dict[int, Entry]] = {}
+        self._kinds = (Kind.FACTS, *sorted(kinds - {Kind.FACTS}))
+        self._rows = rows
+        self._open: dict[bytes, Listing | None] = {}
+        self.rows: dict[int, PlacedRow] = {}
+        """The rows of the last page by UID, where they were asked for."""
         self.damaged: list[SealBrokenError] = []
         """Listings that do not open: their messages are opened one by one, and the administrator should hear of it."""
 
-    async def find(self, uids: Sequence[int]) -> dict[int, Listed]:
-        """Give those of at most PAGE messages (UIDs rising) that a listing holds, by UID."""
-        account = self._opened.id
-        rows = await self._opened.store.read(ListPlaced(account, self._mailbox, uids[0], uids[-1], PAGE))
-        if not rows:
-            return {}
-        numbers = [row.number for row in rows]
-        segments = await self._opened.store.read(FindSegments(account, min(numbers), max(numbers), LISTING_SEGMENTS + 1))
-        if not segments or len(segments) > LISTING_SEGMENTS:
-            return {}  # scattered over many: opening them all would cost more than it saves
-        found: dict[int, Listed] = {}
-        for entries in [await self._entries(segment) for segment in segments]:
-            found.update({row.uid: Listed(row, entry) for row in rows if (entry := entries.get(row.number)) is not None})
+    async def find(self, uids: Sequence[int]) -> list[Run]:
+        """Give those of at most PAGE messages (UIDs rising) that listings hold, in their order."""
+        numbers = await self._numbers(uids)
+        known = [number for number in numbers if number]
+        if not known:
+            return []
+        segments = await self._opened.store.read(FindSegments(self._opened.id, min(known), max(known), LISTING_SEGMENTS + 1))
+        if len(segments) > LISTING_SEGMENTS:
+            return []  # scattered over many: opening them all would cost more than it saves
+        holders: list[Listing | None] = [None] * len(uids)
+        places = [0] * len(uids)
+        for segment in segments:
+            listing = await self._listing(segment)
+            if listing is not None:
+                self._place(listing, numbers, holders, places)
         for segment in tuple(self._open)[:-LISTING_SEGMENTS]:
             del self._open[segment]
-        return found
+        return _runs(holders, places)
 
-    async def _entries(self, segment: bytes) -> dict[int, Entry]:
-        entries = self._open.get(segment)
-        if entries is None:
-            sealed = await self._opened.store.read(GetSegmentPart(self._opened.id, segment, KIND))
-            entries = {}
-            if sealed is not None:
-                try:
-                    entries = await asyncio.to_thread(open_listing, self._opened.keys.sealing, self._opened.id, segment, sealed)
-                except SealBrokenError as error:
-                    self.damaged.append(error)
+    async def _numbers(self, uids: Sequence[int]) -> Sequence[int]:
+        """Give the message number of each UID, 0 where it is unknown."""
+        account, store = self._opened.id, self._opened.store
+        if self._rows:
+            rows = await store.read(ListPlaced(account, self._mailbox, uids[0], uids[-1], PAGE))
+            self.rows = {row.uid: row for row in rows}
+            return [row.number if (row := self.rows.get(uid)) is not None else 0 for uid in uids]
+        page = await store.read(ListNumbers(account, self._mailbox, uids[0] - 1, PAGE))
+        if page.uids == array("I", uids).tobytes():
+            return array("Q", page.numbers)
+        by_uid = dict(zip(array("I", page.uids), array("Q", page.numbers), strict=True))
+        return [by_uid.get(uid, 0) for uid in uids]
+
+    def _place(self, listing: Listing, numbers: Sequence[int], holders: list[Listing | None], places: list[int]) -> None:
+        """Note which messages a listing holds, all that is wanted of them, and where."""
+        unshown = listing.fields.unshown if Kind.FIELDS in listing.parts else frozenset()
+        for at, place in enumerate(listing.facts.places(numbers)):
+            if place is not None and place not in unshown:
+                holders[at] = listing
+                places[at] = place
+
+    async def _listing(self, segment: bytes) -> Listing | None:
+        if segment in self._open:
+            listing = self._open.pop(segment)
         else:
-            del self._open[segment]
-        self._open[segment] = entries  # the last asked for is the last to go
-        return entries
+            try:
+                listing = await self._read(segment)
+            except SealBrokenError as error:
+                self.damaged.append(error)
+                listing = None
+        self._open[segment] = listing  # the last asked for is the last to go
+        return listing
+
+    async def _read(self, segment: bytes) -> Listing | None:
+        sealed: list[tuple[Kind, bytes]] = []
+        for kind in self._kinds:
+            octets = await self._opened.store.read(GetSegmentPart(self._opened.id, segment, int(kind)))
+            if octets is None:
+                return None
+            sealed.append((kind, octets))
+        return await asyncio.to_thread(_open, self._opened.keys.sealing, self._opened.id, segment, sealed)
+
+
+def _open(sealing: SealKey, account: int, segment: bytes, sealed: list[tuple[Kind, bytes]]) -> Listing:
+    return Listing({kind: _OPEN[kind](sealing, account, segment, octets) for kind, octets in sealed})
+
+
+def _runs(holders: list[Listing | None], places: list[int]) -> list[Run]:
+    runs: list[Run] = []
+    first = 0
+    for listing, group in groupby(holders):
+        beyond = first + len(list(group))
+        if listing is not None:
+            runs.append(Run(first, beyond, listing, _compact(places[first:beyond])))
+        first = beyond
+    return runs
+
+
+def _compact(places: list[int]) -> Places:
+    one = slice(places[0], places[-1] + 1)
+    return one if places == list(range(one.start, one.stop)) else places

@@ -76,7 +76,7 @@ class Retail(Operation[int], frozen=True):
 
 
 class UnindexedRow(Record, frozen=True):
-    """A message of the tail: its number, and what is needed to open it; `words` is empty where none were made yet."""
+    """A message of the tail: its number, what is needed to open it, and when it came; `words` is empty where none were made yet."""
 
     number: int
     id: bytes
@@ -85,6 +85,7 @@ class UnindexedRow(Record, frozen=True):
     prefix: bytes
     summary: bytes
     words: bytes
+    received_at: float
 
 
 class ListUnindexed(Query[tuple[UnindexedRow, ...]], frozen=True):

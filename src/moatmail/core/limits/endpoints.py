@@ -16,6 +16,7 @@ FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a milli
 NUMBERS: Final = 2000  # message numbers of an answer rendered at once: about a millisecond
 SLICE: Final = 10_000  # numbers looked at once where one costs less than a tenth of a microsecond
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
+LISTED_ROWS: Final = 64  # messages of a list rendered at once from a listing: a hundred microseconds, and at most 256 KiB of header fields
 CONTENT_PAGE: Final = 50  # messages read at once whose content is asked for
 VANISHED: Final = 500
 """Ranges of UIDs told as gone in one line: some KiB."""

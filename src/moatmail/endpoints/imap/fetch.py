@@ -21,14 +21,14 @@ from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
+from moatmail.endpoints.imap.fetch_listed import Listed, ListedRows
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
 from moatmail.endpoints.imap.vanished import tell_earlier
 from moatmail.mailbox import placements
-from moatmail.mailbox.index.listing import Entry
 from moatmail.mailbox.known import Known
-from moatmail.mailbox.listings import Listed, Listings
+from moatmail.mailbox.listings import Listings
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
@@ -69,6 +69,11 @@ class Plan:
     def listed(self) -> bool:
         """Tell whether a listing of many messages may hold all of it."""
         return self.summary and bool(self.quick) and not self.sets_seen
+
+    def told(self, *, condstore: bool) -> tuple[FetchItem, ...]:
+        """Give the items, and what belongs beside them after a CONDSTORE enabling command (RFC 7162 §3.2.4)."""
+        beside = condstore and Attribute.FLAGS in self.items and Attribute.MODSEQ not in self.items
+        return (*self.items, Attribute.MODSEQ) if beside else self.items
 
     @classmethod
     def of(cls, command: events.Fetch, *, utf8: bool = False) -> Plan:
@@ -288,37 +293,40 @@ class Fetch:
     # ---- thousands of messages: from listings ----
 
     async def _write_listed(self, spans: list[Span]) -> None:
-        listings = Listings(self._conversation.account, self._selected.mailbox)
+        rows = ListedRows(self._selected, self._plan.told(condstore=self._conversation.condstore), _FROM_ROWS, by_uid=self._conversation.uid_only)
+        listings = Listings(self._conversation.account, self._selected.mailbox, rows.kinds, rows=rows.needs_rows)
         for numbered in self._pages(spans, LISTED_PAGE):
             view = await current_view(self._conversation)
             page = self._present(view, numbered)
-            found = await listings.find([uid for _number, uid in page]) if page else {}
+            runs = await listings.find([uid for _number, uid in page]) if page else []
             await self._conversation.pause()
-            rest: list[tuple[int, int]] = []
-            for number, uid in page:
-                if not await self._write_entry(number, uid, view, found.get(uid)):
-                    rest.append((number, uid))
-                if rest and (len(rest) == PAGE or number == page[-1][0]):
-                    await self._write_page(rest)
-                    rest = []
+            beyond = 0
+            for run in runs:
+                await self._write_rest(page[beyond : run.first])
+                for first in range(run.first, run.beyond, rows.at_once):
+                    beyond = min(first + rows.at_once, run.beyond)
+                    await self._write_chunk(rows, view, page[first:beyond], Listed(run.listing, run.part(first, beyond), listings.rows))
+            await self._write_rest(page[beyond:])
         for error in listings.damaged:
             self._conversation.alert(error)
 
-    async def _write_entry(self, number: int, uid: int, view: View, listed: Listed | None) -> bool:
-        """Write one FETCH response from a listing; tells whether it holds all that was asked for."""
-        if listed is None:
-            return False
-        subject = _Subject(number, uid, self._selected, view, listed.row, summary=listed.entry)
-        try:
-            items = self._quick_items(subject, told_seen=False)
-        except NotFoundError:
-            self.missing = True
-            return True
-        if items is None:
-            return False
-        if self._put_quickly(subject, items):
-            await self._flush()
-        return True
+    async def _write_rest(self, page: Sequence[tuple[int, int]]) -> None:
+        """Write messages that no listing holds."""
+        for start in range(0, len(page), PAGE):
+            await self._write_page(page[start : start + PAGE])
+
+    async def _write_chunk(self, rows: ListedRows, view: View, page: Sequence[tuple[int, int]], listed: Listed) -> None:
+        """Write messages of one listing."""
+        at = self._selected.places(view, page)
+        if at is None:
+            await self._write_rest(page)  # somebody removed one meanwhile: they are told one by one
+            return
+        for line in rows.render(page, view, at, listed):
+            self._conversation.engine.write(line)
+            self._written += len(line)
+            if self._written >= WRITE_OCTETS:
+                await self._flush()
+        await self._conversation.pause()
 
     def _note_damage(self, error: SealBrokenError) -> None:
         self._conversation.alert(error)
@@ -435,11 +443,11 @@ class _Subject:
     uid: int
     selected: Selected
     view: View
-    row: MessageRow | PlacedRow | None
+    row: MessageRow | None
     message: OpenMessage | None = None
-    summary: Summary | Entry | None = None
+    summary: Summary | None = None
 
-    def known(self) -> MessageRow | PlacedRow:
+    def known(self) -> MessageRow:
         """Give the row."""
         if self.row is None:
             raise NotFoundError
@@ -451,7 +459,7 @@ class _Subject:
             raise NotFoundError
         return self.message
 
-    def summarized(self) -> Summary | Entry:
+    def summarized(self) -> Summary:
         """Give the summary."""
         if self.summary is None:
             raise NotFoundError
@@ -499,8 +507,17 @@ def _besides(subject: _Subject, plan: Plan, conversation: Conversation, *, told_
         yield _modseq(subject)
 
 
-def _save_date(subject: _Subject) -> bytes:
-    return responses.rendered_item(b"SAVEDATE", format_date_time(ZonedMoment(int(subject.known().saved_at // 1))))
+def _save_date(row: MessageRow | PlacedRow) -> bytes:
+    return responses.rendered_item(b"SAVEDATE", format_date_time(ZonedMoment(int(row.saved_at // 1))))
+
+
+def _email_id(row: MessageRow | PlacedRow) -> bytes:
+    return responses.rendered_item(b"EMAILID", b"(%b)" % email_id(row.id))
+
+
+def _thread_id(_row: MessageRow | PlacedRow) -> bytes:
+    # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.
+    return b"THREADID NIL"
 
 
 def _size(subject: _Subject) -> bytes:
@@ -514,16 +531,20 @@ def _internal_date(subject: _Subject) -> bytes:
     return responses.rendered_item(b"INTERNALDATE", format_date_time(ZonedMoment(int(subject.known().received_at // 1))))
 
 
+_FROM_ROWS: Final[dict[Attribute, Callable[[MessageRow | PlacedRow], bytes]]] = {
+    Attribute.SAVEDATE: _save_date,
+    Attribute.EMAILID: _email_id,
+    Attribute.THREADID: _thread_id,
+}
 _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.UID: lambda subject: responses.uid_item(subject.uid),
     Attribute.FLAGS: _flags,
     Attribute.MODSEQ: _modseq,
     Attribute.INTERNALDATE: _internal_date,
     Attribute.RFC822_SIZE: _size,
-    Attribute.SAVEDATE: _save_date,
-    Attribute.EMAILID: lambda subject: responses.rendered_item(b"EMAILID", b"(%b)" % email_id(subject.known().id)),
-    # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.
-    Attribute.THREADID: lambda _: b"THREADID NIL",
+    Attribute.SAVEDATE: lambda subject: _save_date(subject.known()),
+    Attribute.EMAILID: lambda subject: _email_id(subject.known()),
+    Attribute.THREADID: lambda subject: _thread_id(subject.known()),
     # RFC 8970 §3.1: made at delivery; a message that has none is told as the empty string.
     Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.summarized().preview.encode())),
     Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.summarized().envelope),

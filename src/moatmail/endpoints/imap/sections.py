@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from moatmail.core.limits.mailbox import WHOLE_MAX
 from moatmail.core.limits.message import HEADER_MAX
-from moatmail.mailbox.index.listing import Entry
 from moatmail.mailbox.reading import OpenMessage
 from moatmail.message.header import Header
 from moatmail.message.summary import LISTED, Summary
@@ -41,11 +40,11 @@ def is_listed(item: BodySection | BinarySection) -> bool:
     return isinstance(item, BodySection) and item.section is Section.HEADER_FIELDS and not item.part and LISTED.issuperset(map(bytes.lower, item.fields))
 
 
-def lister(item: BodySection) -> Callable[[Summary | Entry], bytes | None]:
+def lister(item: BodySection) -> Callable[[Summary], bytes | None]:
     """Give what takes the octets of such a section from a summary, or None where it does not have them."""
     names = frozenset(map(bytes.lower, item.fields))
 
-    def octets(summary: Summary | Entry) -> bytes | None:
+    def octets(summary: Summary) -> bytes | None:
         fields = summary.fields
         if fields is None:
             return None

@@ -7,6 +7,7 @@ Must never know the store; `sync` brings it up to date.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from moatmail.mailbox.numbering import Numbering, Span
@@ -79,6 +80,14 @@ class Selected:
     def is_aligned(self, view: View) -> bool:
         """Tell whether message number n is place n - 1 of the view: nothing went that we were not told of."""
         return not self.expunged and view.vanished_at <= self.modseq
+
+    def places(self, view: View, page: Sequence[tuple[int, int]]) -> slice | list[int] | None:
+        """Give the places in the view of messages (number, UID), by rising number; None where one of them is gone."""
+        first, last = page[0][0] - 1, page[-1][0]
+        if last - first == len(page) and last <= len(view.uids) and self.is_aligned(view):
+            return slice(first, last)
+        found = [view.place(uid) for _number, uid in page]
+        return None if min(found) < 0 else found
 
     def is_recent(self, uid: int) -> bool:
         """Tell whether a message is recent to this session."""

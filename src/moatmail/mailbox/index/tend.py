@@ -16,7 +16,7 @@ from moatmail.core.errors import ConflictError, NotFoundError, SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.cover import open_cover
 from moatmail.crypto.seal import SealKey, new_id
-from moatmail.mailbox.index import listing
+from moatmail.mailbox.index.listing import Kind, ListingBuilder
 from moatmail.mailbox.index.segment import SegmentBuilder
 from moatmail.mailbox.index.words import FieldClass, Words, body_words, header_words, join, open_words, seal, summary_words
 from moatmail.mailbox.reading import OpenMessage, Owner, open_summary
@@ -159,19 +159,19 @@ def _slices(rows: Sequence[UnindexedRow]) -> Iterator[list[UnindexedRow]]:
 class _Merging:
     """A segment in the making: its words, and what lists of its messages show."""
 
-    kinds: Final = (*FieldClass, listing.KIND)
+    kinds: Final = (*FieldClass, *Kind)
 
     def __init__(self) -> None:
         self.words = SegmentBuilder()
-        self._listing = listing.ListingBuilder()
+        self._listing = ListingBuilder()
 
     def add(self, row: UnindexedRow, words: Words, summary: Summary) -> None:
         self.words.add(row.number, words)
-        self._listing.add(row.number, summary)
+        self._listing.add(row.number, row.received_at, summary)
 
     def seal(self, kind: int, sealing: SealKey, account: int, segment: bytes) -> tuple[int, bytes]:
-        if kind == listing.KIND:
-            return self._listing.seal(sealing, account, segment)
+        if kind in tuple(Kind):
+            return kind, self._listing.seal_part(Kind(kind), sealing, account, segment)
         return kind, self.words.seal_part(FieldClass(kind), sealing, account, segment)
 
 

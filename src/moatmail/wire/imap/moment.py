@@ -8,6 +8,7 @@ Must never know the present time.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Final
@@ -63,3 +64,17 @@ def format_date_time(moment: ZonedMoment) -> bytes:
     sign, minutes = (b"-", -moment.offset) if moment.offset < 0 else (b"+", moment.offset)
     head = b'"%2d-%b-%04d %02d:%02d:%02d ' % (local.day, MONTHS[local.month - 1], local.year, local.hour, local.minute, local.second)
     return head + b'%b%02d%02d"' % (sign, minutes // 60, minutes % 60)
+
+
+def format_date_times(moments: Sequence[int]) -> list[bytes]:
+    """Write many moments (seconds since 1970) as `format_date_time` does, in UTC: the date of a day once."""
+    days: dict[int, bytes] = {}
+    texts: list[bytes] = []
+    for moment in moments:
+        day, second = divmod(moment, 86_400)
+        date_of = days.get(day)
+        if date_of is None:
+            date_of = days[day] = format_date_time(ZonedMoment(day * 86_400))[:13]
+        minute, second = divmod(second, 60)
+        texts.append(b'%b%02d:%02d:%02d +0000"' % (date_of, minute // 60, minute % 60, second))
+    return texts

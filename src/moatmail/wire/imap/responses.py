@@ -220,6 +220,16 @@ def flags_item(bits: int, keywords: Iterable[bytes] = ()) -> bytes:
     return b"FLAGS (%b)" % b" ".join(words)
 
 
+def flags_items(uids: Sequence[int], bits: Iterable[int], keywords: Mapping[int, Sequence[bytes]]) -> list[bytes]:
+    """Write FLAGS of many messages; `keywords` maps a UID to its keywords and may hold others'."""
+    items = [_FLAG_ITEMS[one] for one in bits]
+    if keywords:
+        for place, uid in enumerate(uids):
+            if words := keywords.get(uid):
+                items[place] = b"FLAGS (%b)" % b" ".join((items[place][7:-1], *words)).lstrip()
+    return items
+
+
 def uid_item(uid: int) -> bytes:
     """Write UID of a message."""
     return b"UID %d" % uid

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from moatmail.crypto.seal import new_id
-from moatmail.mailbox.index.listing import build
+from moatmail.mailbox.index.listing import Kind, ListingBuilder
 from moatmail.mailbox.unsealing import open_summary
 from moatmail.store import index_items as i
 from moatmail.store import operations as o
@@ -36,8 +36,11 @@ async def merge(lab: Lab, count: int, *, damaged: bool = False) -> bytes:
     (opened,) = lab.door.accounts._opened.values()
     rows = await lab.store.read(i.ListUnindexed(lab.alice.id, 0, count))
     segment = new_id(1)
-    kind, sealed = build([(row.number, open_summary(opened.keys, opened.id, row)) for row in rows], opened.keys.sealing, lab.alice.id, segment)
-    await lab.store.write(i.AddSegment(lab.alice.id, segment, tuple(row.number for row in rows), ((kind, sealed[:-1] if damaged else sealed),)))
+    builder = ListingBuilder()
+    for row in rows:
+        builder.add(row.number, row.received_at, open_summary(opened.keys, opened.id, row))
+    parts = [(kind, sealed[:-1] if damaged and kind != Kind.FACTS else sealed) for kind, sealed in builder.seal(opened.keys.sealing, lab.alice.id, segment)]
+    await lab.store.write(i.AddSegment(lab.alice.id, segment, tuple(row.number for row in rows), tuple(parts)))
     return segment
 
 
@@ -57,6 +60,26 @@ async def test_from_listings_comes_what_comes_from_summaries(lab: Lab, items: st
     after = await client.ok(f"FETCH 1:* {items.replace('BODY[', 'BODY.PEEK[')}")
     assert after == before
     assert len(await client.ok(f"FETCH 2:9 {items}")) == 8
+    assert not lab.events.alerts()
+
+
+@pytest.mark.parametrize("enabled", ["CONDSTORE", "UIDONLY", "UTF8=ACCEPT"])
+async def test_so_it_is_where_messages_lie_in_another_order_with_flags_and_keywords(lab: Lab, enabled: str) -> None:
+    await given_mail(lab)
+    client = await lab.client(select="INBOX")
+    await client.ok("CREATE Other")
+    for numbers in ("4", "9:10", "1:3", "11", "2,5,6"):
+        await client.ok(f"COPY {numbers} Other")
+    await client.ok("SELECT Other")
+    await client.ok("STORE 2:7 +FLAGS (work \\Flagged)")
+    await client.ok("STORE 4 FLAGS ($Late later)")
+    await client.ok(f"ENABLE {enabled}")
+    everything = "(UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY PREVIEW BODY.PEEK[HEADER.FIELDS (TO SUBJECT)] BODY.PEEK[HEADER.FIELDS (DATE)]<3.4> EMAILID)"
+    before = [await client.ok(f"UID FETCH {uids} {everything}") for uids in ("1:*", "1,3:5,8:9")]
+    await merge(lab, 4)
+    await merge(lab, 6)
+    with patch("moatmail.endpoints.imap.fetch_listed.LISTED_ROWS", 2):
+        assert [await client.ok(f"UID FETCH {uids} {everything}") for uids in ("1:*", "1,3:5,8:9")] == before
     assert not lab.events.alerts()
 
 

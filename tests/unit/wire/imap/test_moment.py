@@ -11,7 +11,7 @@ from datetime import date
 
 import pytest
 
-from moatmail.wire.imap.moment import ZonedMoment, format_date_time, parse_date, parse_date_time
+from moatmail.wire.imap.moment import ZonedMoment, format_date_time, format_date_times, parse_date, parse_date_time
 
 GOOD = {
     "two places": (b"17-Jul-1996 02:44:25 -0700", ZonedMoment(837596665, -420), b'"17-Jul-1996 02:44:25 -0700"'),
@@ -56,3 +56,8 @@ def test_date() -> None:
     assert parse_date(b"29-Feb-2023") is None
     assert parse_date(b"1-Feb-94") is None
     assert parse_date(b"1-Feb-1994 ") is None
+
+
+def test_many_moments_are_written_as_one_is() -> None:
+    moments = [0, -1, 86_399, 86_400, 1_234_567_890, 1_234_567_891, -62_135_596_800, 253_402_300_799]
+    assert format_date_times(moments) == [format_date_time(ZonedMoment(moment)) for moment in moments]

@@ -80,6 +80,12 @@ EXTENDED = {
 }
 
 
+def test_flags_of_many_are_written_as_those_of_one_are() -> None:
+    uids, bits, keywords = [4, 7, 9, 12], [0, 9, 0, 63], {7: (b"a", b"b"), 9: (b"c",), 11: (b"others",)}
+    assert r.flags_items(uids, bits, keywords) == [r.flags_item(one, keywords.get(uid, ())) for uid, one in zip(uids, bits, strict=True)]
+    assert r.flags_items(uids, bits, {}) == [r.flags_item(one) for one in bits]
+
+
 @pytest.mark.parametrize(("got", "wanted"), LINES.values(), ids=LINES.keys())
 def test_line(got: bytes, wanted: bytes) -> None:
     """Each response is written as its grammar says."""
