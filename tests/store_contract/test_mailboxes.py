@@ -7,7 +7,7 @@ from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundErro
 from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.interface import Store
-from tests.store_contract.given import DAY, NOW, House, arrival, box, change, house, new_id
+from tests.store_contract.given import DAY, NOW, House, arrival, box, change, content, house, message, new_id
 
 SEEN, DELETED, FLAGGED = 8, 4, 2
 
@@ -290,3 +290,13 @@ async def test_old_covers_are_found_and_replaced_only_where_they_are_still_there
     stale = o.NewCover(old[2].id, b"\x01 not what lies there", b"\x02new")
     assert await store.write(o.Rewrap(alice.account, (*covers, stale))) == 2
     assert [row.id for row in await store.read(q.OldCovers(alice.account))] == [old[2].id]
+
+
+async def test_covers_by_a_delivery_key_are_found_to_be_replaced_as_those_of_the_first_kind_are(store: Store) -> None:
+    alice = await house(store)
+    of = content()
+    await store.write(o.Accept((of,), tuple(o.Delivery(message(alice.account, of, cover=kind + b"cover")) for kind in (b"\x01", b"\x02", b"\x03"))))
+    old = await store.read(q.OldCovers(alice.account))
+    assert sorted(row.cover for row in old) == [b"\x01cover", b"\x03cover"]
+    assert await store.write(o.Rewrap(alice.account, tuple(o.NewCover(row.id, row.cover, b"\x02new") for row in old))) == 2
+    assert not await store.read(q.OldCovers(alice.account))

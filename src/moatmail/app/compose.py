@@ -48,6 +48,7 @@ from moatmail.intake.receive import Receiver
 from moatmail.intake.submit import Submitter
 from moatmail.intake.takeover import Ports
 from moatmail.mailbox.changes import Listeners
+from moatmail.mailbox.covers import DeliveryCovers
 from moatmail.mailbox.keep_everything import KeepEverything
 from moatmail.mailbox.opened import OpenAccounts
 from moatmail.mailqueue.queue_key import QueueKey
@@ -223,6 +224,7 @@ class FrontRole:
         self._queue_key = QueueKey(common.store)
         self._history = History(self._queue_key, SystemClock(), lambda: common.settings.version)
         self._resolver = open_resolver(common.start.dns)
+        self._covers = DeliveryCovers()
         self._doors: dict[str, AnyDoor] = {}
         self._tasks: list[asyncio.Task[None]] = []
         common.settings.on_change(self._furnish)
@@ -380,6 +382,7 @@ class FrontRole:
             queue_key=self._queue_key,
             settings=common.settings,
             history=self._history,
+            covers=self._covers,
         )
 
 

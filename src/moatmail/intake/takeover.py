@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moatmail.core.envelope import Envelope
 from moatmail.core.errors import MoatmailError, OverQuotaError, StorageFullError, TemporaryError
@@ -28,6 +28,7 @@ from moatmail.intake.judged import Judged
 from moatmail.intake.placement import Resolutions
 from moatmail.mailauth.reports.unreadable import UnreadableReportError
 from moatmail.mailbox import messages
+from moatmail.mailbox.covers import DeliveryCovers
 from moatmail.mailbox.incoming import Incoming, open_content
 from moatmail.mailqueue import spool
 from moatmail.mailqueue.queue_key import QueueKey
@@ -54,6 +55,7 @@ class Ports:
     queue_key: QueueKey
     settings: Callable[[], Mail]
     history: History
+    covers: DeliveryCovers = field(default_factory=DeliveryCovers)
 
     def new_content(self) -> Incoming:
         """Begin a content under a fresh id."""
@@ -103,7 +105,9 @@ async def _prepare(ports: Ports, judged: Judged, resolutions: Resolutions, incom
     read = await reports.receive(ports, judged, resolutions, lambda: open_content(content, key, ports.files))
     for copy in read.copies:
         plan.copies.setdefault(copy.account, copy)
-    deliveries = messages.with_few_words([messages.deliver(prepared, copy, transaction.envelope.reverse_path) for copy in plan.copies.values()])
+    deliveries = messages.with_few_words(
+        [messages.deliver(prepared, copy, transaction.envelope.reverse_path, ports.covers.cover) for copy in plan.copies.values()]
+    )
     spools = await _spools(ports, transaction, plan, prepared)
     if not deliveries and not spools:
         ports.files.remove(content.id)  # a report that was read: no row will name its content

@@ -7,7 +7,7 @@ Must never know the wire or why a message was accepted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -21,6 +21,9 @@ from moatmail.mailbox.prefix import Prefix, for_reader, summarize
 from moatmail.message import summary, trace
 from moatmail.message.structure import Structure
 from moatmail.store.operations import INBOX, Delivery, NewContent, NewMessage
+
+Cover = Callable[[bytes, int, bytes, MessageKeys], bytes]
+"""Covers the keys of a message: from public half, account, message id and keys."""
 
 _SPECIAL_USE = {"INBOX": INBOX, "Junk": "junk"}
 
@@ -52,13 +55,13 @@ class Copy:
     mailbox: str = "INBOX"
 
 
-def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None) -> Delivery:
-    """Give the row of one recipient's copy, sealed to the account's public half: the writer does not hold its keys."""
+def deliver(prepared: Prepared, copy: Copy, reverse_path: Address | None, cover_keys: Cover = cover_to_public) -> Delivery:
+    """Give the row of one recipient's copy, its keys covered for the account's public half: the writer does not hold its keys."""
     fields = trace.return_path(reverse_path) + trace.delivered_to(copy.delivered_to)
     prefix = for_reader(fields, prepared.header) if prepared.header else Prefix(fields)
     keys = MessageKeys.for_content(prepared.key)
     message_id = new_id(int(prepared.received_at * 1000))
-    cover = cover_to_public(copy.public, copy.account, message_id, keys)
+    cover = cover_keys(copy.public, copy.account, message_id, keys)
     message = _row(prepared, copy.account, message_id, keys, prefix, cover)
     return Delivery(message, special_use=_SPECIAL_USE.get(copy.mailbox, INBOX))
 

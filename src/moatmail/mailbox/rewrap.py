@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns covers that strangers' messages came with into ones that open a hundred times faster, in batches beside the reading.
 
-Obeys docs/security.md: cover 0x01 was sealed to the public half, 0x02 is wrapped with the mailbox key.
+Obeys docs/security.md: covers 0x01 and 0x03 were sealed to the public half, 0x02 is wrapped with the mailbox key.
 Must never know why an account is open.
 """
 
@@ -19,7 +19,7 @@ from moatmail.store.queries import MessageRow, OldCovers
 
 
 async def rewrap_account(store: Store, account: int, keys: AccountKeys, still_open: Callable[[], bool]) -> int:
-    """Re-wrap all 0x01 covers while the account is open; give how many of them do not open (they stay as they are)."""
+    """Re-wrap all covers of strangers' messages while the account is open; give how many of them do not open (they stay as they are)."""
     while still_open():
         rows = await store.read(OldCovers(account, REWRAP_BATCH))
         if not rows:

@@ -7,6 +7,7 @@ Must never know where a message is kept: it is handed summary and content.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from enum import IntEnum
@@ -43,7 +44,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _COMPARE: Final = {Relation.BEFORE: lt, Relation.ON: eq, Relation.SINCE: ge}
 _SUMMARY_TEXTS: Final[dict[bytes, str]] = {b"from": "from_text", b"to": "to_text", b"cc": "cc_text", b"bcc": "bcc_text", b"subject": "subject"}
 # Where one of these stands, an address may be written otherwise than its addr-spec reads.
-_DRESSING: Final = '("\\ '
+_DRESSING: Final = re.compile(r'[("\\ ]')
 
 
 class Level(IntEnum):
@@ -165,7 +166,7 @@ def summary_text(summary: Summary, name: bytes) -> str:
 
 def _with_plain_addresses(text: str) -> str:
     """Give an address list as written and, where it carries comments, quotes or blanks, once more without them."""
-    if not any(sign in text for sign in _DRESSING):
+    if _DRESSING.search(text) is None:
         return text
     plain = [f"{one.display_name} <{_octets(one.localpart)}@{_octets(one.domain or b'')}>" for one in mailboxes(text.encode("utf-8", "replace"))]
     return "\n".join((text, *plain))

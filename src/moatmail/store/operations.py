@@ -279,7 +279,7 @@ class NewCover(Record, frozen=True):
 
 
 class Rewrap(Operation[int], frozen=True):
-    """Replace 0x01 covers by 0x02 ones (at most 500); answers how many changed."""
+    """Replace 0x01 and 0x03 covers by 0x02 ones (at most 500); answers how many changed."""
 
     result: ClassVar[Any] = int
 

@@ -335,7 +335,7 @@ class GetContent(Query["ContentRow | None"], frozen=True):
 
 
 class OldCovers(Query[tuple[MessageRow, ...]], frozen=True):
-    """Ask for messages of an account that still have a 0x01 cover (<= `limit`), without prefix and summary."""
+    """Ask for messages of an account that still have a 0x01 or 0x03 cover (<= `limit`), without prefix and summary."""
 
     result: ClassVar[Any] = tuple[MessageRow, ...]
 

@@ -33,6 +33,7 @@ def _kinds(chance: random.Random) -> dict[str, tuple[bytes, Callable[[bytes], ob
     kinds: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         "content": (blob, whole),
         "cover to the public half": (cover.cover_to_public(account.public, 7, ID, keys), lambda octets: cover.open_cover(opened, 7, ID, octets)),
+        "cover by a delivery key": (cover.DeliveryKey(account.public, 7).cover(ID, keys), lambda octets: cover.open_cover(opened, 7, ID, octets)),
         "cover with the mailbox key": (cover.cover_with_mailbox_key(opened.sealing, 7, ID, keys), lambda octets: cover.open_cover(opened, 7, ID, octets)),
         "queue cover": (queue_seal.cover_to_queue(queue.public, ID, keys), lambda octets: queue_seal.open_queue_cover(private, ID, octets)),
         "account keys": (account.wrapped, lambda octets: vault.open_account(7, octets)),

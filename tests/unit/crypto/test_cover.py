@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from os import urandom
 
 import pytest
@@ -22,6 +23,7 @@ ALICE = cover.new_account_keys()
 BOB = cover.new_account_keys()
 KEYS = MessageKeys(urandom(32), urandom(32))
 QUEUE = PrivateHalf.generate()
+Make = Callable[[AccountKeys, int, bytes], bytes]
 
 
 def _to_public(keys: AccountKeys, account: int, message_id: bytes) -> bytes:
@@ -32,11 +34,16 @@ def _with_mailbox_key(keys: AccountKeys, account: int, message_id: bytes) -> byt
     return cover.cover_with_mailbox_key(keys.mailbox_key, account, message_id, KEYS)
 
 
-BOTH = pytest.mark.parametrize("make", [_to_public, _with_mailbox_key], ids=["0x01, to the public half", "0x02, with the mailbox key"])
+def _by_delivery_key(keys: AccountKeys, account: int, message_id: bytes) -> bytes:
+    return cover.DeliveryKey(keys.public, account).cover(message_id, KEYS)
 
 
-@BOTH
-def test_a_cover_opens_to_its_two_keys(make: type) -> None:
+KINDS = {"0x01, to the public half": _to_public, "0x02, with the mailbox key": _with_mailbox_key, "0x03, by a delivery key": _by_delivery_key}
+ALL = pytest.mark.parametrize("make", KINDS.values(), ids=list(KINDS))
+
+
+@ALL
+def test_a_cover_opens_to_its_two_keys(make: Make) -> None:
     assert cover.open_cover(ALICE, 7, ID, make(ALICE, 7, ID)) == KEYS
 
 
@@ -44,26 +51,61 @@ def test_covers_have_their_kind_and_size() -> None:
     to_public, with_key = _to_public(ALICE, 7, ID), _with_mailbox_key(ALICE, 7, ID)
     assert (to_public[0], len(to_public)) == (1, cover.COVER_TO_PUBLIC_SIZE) == (1, 1205)
     assert (with_key[0], len(with_key)) == (2, cover.COVER_WITH_MAILBOX_KEY_SIZE) == (2, 97)
+    by_delivery = _by_delivery_key(ALICE, 7, ID)
+    assert (by_delivery[0], len(by_delivery)) == (3, cover.COVER_WITH_DELIVERY_KEY_SIZE) == (3, 1265)
     assert cover.needs_rewrap(to_public)
+    assert cover.needs_rewrap(by_delivery)
     assert not cover.needs_rewrap(with_key)
 
 
-def test_rewrapping_turns_the_first_kind_into_the_second_with_the_same_keys() -> None:
-    rewrapped = cover.rewrap(ALICE, 7, ID, _to_public(ALICE, 7, ID))
+@pytest.mark.parametrize("make", [_to_public, _by_delivery_key], ids=["0x01", "0x03"])
+def test_rewrapping_turns_what_strangers_covered_into_the_second_kind_with_the_same_keys(make: Make) -> None:
+    rewrapped = cover.rewrap(ALICE, 7, ID, make(ALICE, 7, ID))
     assert rewrapped[0] == 2
     assert cover.open_cover(ALICE, 7, ID, rewrapped) == KEYS
 
 
-@BOTH
-def test_a_cover_of_another_row_account_or_key_does_not_open(make: type) -> None:
+def test_covers_by_one_delivery_key_open_each_by_itself_and_not_in_each_others_place() -> None:
+    key = cover.DeliveryKey(ALICE.public, 7)
+    other = MessageKeys(urandom(32), urandom(32))
+    one, two = key.cover(ID, KEYS), key.cover(OTHER_ID, other)
+    fresh = AccountKeys(ALICE.public, ALICE.private, ALICE.mailbox_key)
+    assert cover.open_cover(fresh, 7, OTHER_ID, two) == other
+    assert cover.open_cover(fresh, 7, ID, one) == KEYS  # by what is remembered now
+    for message_id, swapped in [(OTHER_ID, one), (ID, two)]:
+        with pytest.raises(SealBrokenError):
+            cover.open_cover(fresh, 7, message_id, swapped)
+    # The sealed key of one with the keys of another: under one key the octets are the same, under two they do not fit.
+    stranger = cover.DeliveryKey(ALICE.public, 7).cover(ID, KEYS)
+    with pytest.raises(SealBrokenError):
+        cover.open_cover(fresh, 7, ID, stranger[:-92] + one[-92:])
+
+
+def test_what_is_remembered_of_delivery_keys_serves_no_other_account() -> None:
+    sealed = _by_delivery_key(ALICE, 7, ID)
+    assert cover.open_cover(ALICE, 7, ID, sealed) == KEYS
+    with pytest.raises(SealBrokenError):
+        cover.open_cover(ALICE, 8, ID, sealed)
+
+
+def test_the_memory_of_opened_delivery_keys_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OPENED_DELIVERY_KEYS", 3)
+    fresh = AccountKeys(ALICE.public, ALICE.private, ALICE.mailbox_key)
+    for _ in range(8):
+        assert cover.open_cover(fresh, 7, ID, _by_delivery_key(ALICE, 7, ID)) == KEYS
+        assert len(fresh._delivered) <= 3
+
+
+@ALL
+def test_a_cover_of_another_row_account_or_key_does_not_open(make: Make) -> None:
     sealed = make(ALICE, 7, ID)
     for keys, account, message_id in [(BOB, 7, ID), (ALICE, 8, ID), (ALICE, 7, OTHER_ID)]:
         with pytest.raises(SealBrokenError):
             cover.open_cover(keys, account, message_id, sealed)
 
 
-@BOTH
-def test_a_flipped_bit_a_cut_and_an_added_octet_are_detected(make: type) -> None:
+@ALL
+def test_a_flipped_bit_a_cut_and_an_added_octet_are_detected(make: Make) -> None:
     sealed = make(ALICE, 7, ID)
     chance = random.Random(11)
     octets = (
@@ -119,7 +161,7 @@ def test_message_keys_are_two_keys_of_thirty_two_octets() -> None:
 
 def test_no_key_class_shows_its_octets() -> None:
     entry = queue_seal.open_entry(QueueKeys(QUEUE.raw), ID, queue_seal.seal_entry(QUEUE.public, ID, KEYS.content_key, b"envelope"))
-    for thing in (KEYS, ALICE, QUEUE, QueueKeys(QUEUE.raw), entry):
+    for thing in (KEYS, ALICE, QUEUE, QueueKeys(QUEUE.raw), entry, cover.DeliveryKey(ALICE.public, 7)):
         shown = repr(thing)
         assert len(shown) < 30
         assert "x" not in shown.replace("MailboxKeys", "")

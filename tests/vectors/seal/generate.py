@@ -81,11 +81,12 @@ def contents() -> list[dict[str, str]]:
 
 
 def covers() -> dict[str, str]:
-    """Cover the keys both ways; the encapsulation of 0x01 cannot be fixed, so it is only ever opened."""
+    """Cover the keys in all ways; the encapsulations of 0x01 and 0x03 cannot be fixed, so these are only ever opened."""
     keys = account_keys()
     return {
         "public_sha256": sha256(keys.public).hexdigest(),
         "to_public": cover.cover_to_public(keys.public, ACCOUNT, MESSAGE_ID, MESSAGE_KEYS).hex(),
+        "by_delivery_key": cover.DeliveryKey(keys.public, ACCOUNT).cover(MESSAGE_ID, MESSAGE_KEYS).hex(),
         "with_mailbox_key": cover.cover_with_mailbox_key(keys.mailbox_key, ACCOUNT, MESSAGE_ID, MESSAGE_KEYS).hex(),
     }
 

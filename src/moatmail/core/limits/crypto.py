@@ -33,6 +33,18 @@ COMPRESSION_LEVEL: Final = 1
 PARSED_PUBLIC_KEYS: Final = 512
 """Parsed public halves kept by a process: parsing takes 28 µs of the 96 µs of a cover, and a parsed key is a few KB."""
 
+DELIVERY_KEY_SECONDS: Final = 60.0
+"""How long a delivery key serves and stays in memory: who takes over a process that delivers can read what it delivered so long before."""
+
+DELIVERY_KEY_COVERS: Final = 256
+"""Covers under one delivery key: far below what random nonces allow, and 1 µs of its making each."""
+
+DELIVERY_KEYS: Final = 1_024
+"""Delivery keys in memory; of more accounts in a minute each message has a cover of its own kind (0x01)."""
+
+OPENED_DELIVERY_KEYS: Final = 64
+"""Delivery keys that an open account remembers: messages of one minute lie side by side."""
+
 PASSWORD_MAX: Final = 1024
 """Octets of a prepared password: more is refused before any work is done (RFC 8265 §4.2 sets no bound; NIST SP 800-63B asks for at least 64)."""
 

@@ -36,6 +36,7 @@ class Purpose(bytes, Enum):
     TLS_KEY = b"tlsk"
     SETTING = b"sett"
     EVIDENCE_KEY = b"ekey"
+    DELIVERY_KEY = b"dlvk"
 
 
 class Sealer(Protocol):

@@ -28,6 +28,8 @@ OVERLAP: Final = limits.WORD_CHARACTERS // 2
 """Characters that two pieces of a long word share: whatever is no longer than one more than this stands in one piece whole."""
 _SPLIT: Final = 64 * 1024
 _BLANK: Final = re.compile(r"\s")  # the same characters at which `str.split` cuts
+# A header block whose words, cut at blanks as it stands, are those of its text: ASCII, whole lines, a blank behind every colon, nothing encoded.
+_PLAIN_BLOCK: Final = re.compile(rb"(?:[!-9;-~]++:(?:[ \t][^\r\n\0]*+)?\r\n(?:[ \t][^\r\n\0]*+\r\n)*+)*+(?:\r\n)?")
 
 
 class FieldClass(IntEnum):
@@ -77,25 +79,35 @@ def words_text(folded: Iterable[str]) -> bytes | None:
             words.update(piece.split())
             if len(words) > limits.WORDS_MAX:
                 return None
-    if sum([len(word) for word in words if len(word) > limits.WORD_CHARACTERS]) > limits.WORDS_OCTETS // 2:
+    long = _long(words)
+    if sum(map(len, long)) > limits.WORDS_OCTETS // 2:
         return None
-    octets = _joined(words)
+    octets = _joined(words, long)
     return octets if len(octets) <= limits.WORDS_OCTETS else None
 
 
 def _all_words_text(folded: str) -> bytes:
     """Give the words of a text that is bounded already, however many: of a header nobody can be told that some of its words are missing."""
     words: set[str] = set()
-    for piece in _split(folded):
+    for piece in _split(folded) if len(folded) > _SPLIT else (folded,):
         words.update(piece.split())
-    return _joined(words)
+    return _joined(words, _long(words))
 
 
-def _joined(words: set[str]) -> bytes:
+def _long(words: set[str]) -> list[str]:
+    """Give the words that are longer than a piece; in most texts there are none, which one pass without Python's own steps finds."""
+    if max(map(len, words), default=0) <= limits.WORD_CHARACTERS:
+        return []
+    return [word for word in words if len(word) > limits.WORD_CHARACTERS]
+
+
+def _joined(words: set[str], long: list[str]) -> bytes:
+    """Join words, the long ones among them in pieces."""
     if not words:
         return b""
-    if max(map(len, words)) > limits.WORD_CHARACTERS:
-        _cut_long(words)
+    words.difference_update(long)
+    for word in long:
+        words.update([word[start : start + limits.WORD_CHARACTERS] for start in range(0, len(word) - OVERLAP, OVERLAP)])
     # Not sorted: that would take an eighth off their size, and as long as finding them took.
     return "\n".join(("", *words, "")).encode("utf-8", "surrogatepass")
 
@@ -109,17 +121,11 @@ def _split(text: str) -> Iterator[str]:
     yield text[start:] if start else text
 
 
-def _cut_long(words: set[str]) -> None:
-    """Replace long words by pieces."""
-    long = [word for word in words if len(word) > limits.WORD_CHARACTERS]
-    words.difference_update(long)
-    for word in long:
-        words.update([word[start : start + limits.WORD_CHARACTERS] for start in range(0, len(word) - OVERLAP, OVERLAP)])
-
-
 def header_words(block: bytes) -> bytes:
     """Give the words of a header block, which can be had in parts where each begins with a field: HEADER is their concatenation."""
     # A header block is bounded, and so are its words: by compatibility forms some times as many octets (a square kilometre is six letters).
+    if block.isascii() and b"=?" not in block and _PLAIN_BLOCK.fullmatch(block) is not None:
+        return _all_words_text(block.decode("ascii").lower())
     return _all_words_text(fold(header_text(block)))
 
 

@@ -62,7 +62,7 @@ def deliver(work: Work, deliveries: Iterable[Delivery]) -> tuple[tuple[Placed, .
                 "content": message.content,
                 "size": message.size,
                 "received_at": message.received_at,
-                "cover_kind": message.cover[0] if message.cover else 0,
+                "cover_kind": messages.cover_kind(message.cover),
                 "cover": message.cover,
                 "prefix": message.prefix,
                 "summary": message.summary,

@@ -251,7 +251,7 @@ def rewrap(work: Work, operation: Rewrap) -> int:
     return sum(
         work.db.run(
             messages.REWRAP,
-            {"of_id": cover.message, "of_account": operation.account, "old": cover.old, "new": cover.new, "new_kind": cover.new[0] if cover.new else 0},
+            {"of_id": cover.message, "of_account": operation.account, "old": cover.old, "new": cover.new, "new_kind": messages.cover_kind(cover.new)},
         )
         for cover in operation.covers
     )

@@ -7,7 +7,7 @@ Must never know keys or plain text: covers, prefixes, summaries and contents are
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, func, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert
@@ -52,6 +52,16 @@ def _reading(*, prefix: bool, summary: bool) -> Statement:
 
 MESSAGES_IN = {(prefix, summary): _reading(prefix=prefix, summary=summary) for prefix in (False, True) for summary in (False, True)}
 SIZES_AFTER = statement(page(select(_p.uid, _m.size, _m.received_at, _p.saved_at).select_from(_OWN).where(_MINE, _p.uid > given("after")).order_by(_p.uid)))
+_SEALED_TO_PUBLIC: Final = 1
+_BY_DELIVERY_KEY: Final = 3
+
+
+def cover_kind(cover: bytes) -> int:
+    """Give what is kept of a cover's version octet: 1 for all that the owner's session should re-wrap, 0 where there is no cover."""
+    kind = cover[0] if cover else 0
+    return _SEALED_TO_PUBLIC if kind == _BY_DELIVERY_KEY else kind
+
+
 OLD_COVERS = statement(
     page(
         select(_ZERO, _m.id, _m.content, _m.cover, _EMPTY, _EMPTY, _m.size, _m.received_at, _ZERO).where(

@@ -143,7 +143,7 @@ MESSAGE = Table(
     Column("received_at", Float, nullable=False),
     # Epoch seconds until which a message without placement can be brought back; NULL while it is placed.
     Column("erase_at", Float),
-    # 1 or 2: the version octet of the cover, in a column so that old ones are found by an index.
+    # 1: to be re-wrapped; 2: wrapped with the mailbox key. In a column so that the first are found by an index.
     Column("cover_kind", NUMBER, nullable=False),
     Column("cover", LargeBinary, nullable=False),
     Column("prefix", LargeBinary, nullable=False),

@@ -30,6 +30,7 @@ from moatmail.directory.login import ARGON2ID, SCRAM_SHA_256, Login
 from moatmail.endpoints.imap.session import Door, IMAPSession
 from moatmail.mailbox import messages
 from moatmail.mailbox.changes import Listeners
+from moatmail.mailbox.covers import DeliveryCovers
 from moatmail.mailbox.incoming import Incoming
 from moatmail.mailbox.opened import OpenAccounts
 from moatmail.message.structure import StructureParser
@@ -91,6 +92,7 @@ class Lab:
     tls_port: int
     listener: Listener
     accounts: dict[str, q.AccountRow]
+    covers: DeliveryCovers = field(default_factory=DeliveryCovers)
 
     @property
     def alice(self) -> q.AccountRow:
@@ -115,7 +117,7 @@ class Lab:
         key, blob = seal_content(content_id, head + b"\r\n\r\n", (body,))
         prepared = messages.Prepared(o.NewContent(content_id, len(content), blob), key, parser.finish(), 0, NOW, head + b"\r\n\r\n" if smtputf8 else b"")
         copy = messages.Copy(account.id, account.public, Address(account.localpart, account.domain), "Junk" if special_use == "junk" else "INBOX")
-        return o.Accept((prepared.content,), (messages.deliver(prepared, copy, Address("bob", "sender.test")),))
+        return o.Accept((prepared.content,), (messages.deliver(prepared, copy, Address("bob", "sender.test"), self.covers.cover),))
 
     async def client(self, account: str = "alice", *, login: bool = True, select: str = "") -> Client:
         """Connect, inside TLS, and log in."""

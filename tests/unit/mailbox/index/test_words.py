@@ -12,6 +12,7 @@ from moatmail.crypto.seal import Purpose, SealKey, new_key
 from moatmail.mailbox.criteria import fold
 from moatmail.mailbox.index import words
 from moatmail.mailbox.index.words import BodyWords, FieldClass, body_words, header_words, join, summary_words, words_text
+from moatmail.message.text import header_text
 from tests.unit.mailbox.shelf import Mail
 
 MESSAGE = Mail(
@@ -35,6 +36,44 @@ def test_each_class_has_the_words_that_a_search_there_compares_with() -> None:
     assert split(made.texts[FieldClass.SUBJECT]) == ["grüsse"]
     assert {"x-mark:", "one", "two", "subject:", "grüsse", "boundary=b"} <= set(split(made.texts[FieldClass.HEADER]))
     assert split(made.texts[FieldClass.BODY]) == ["gs", "hello", "inner", "nested", "subject:", "ta", "world,"]
+
+
+_LINES = (
+    b"Subject: one two\r\n",
+    b"Subject:three\r\n",
+    b"X : four\r\n",
+    b"X:\tfive\r\n",
+    b"X:\r\n six\r\n",
+    b" seven\r\n",
+    b"\teight\r\n",
+    b"no field\r\n",
+    b"no field\n",
+    b"X: a\rb\r\n",
+    b"X: a\0b\r\n",
+    b"X: \x0b\x1cc\x0c\r\n",
+    b"X: =?utf-8?Q?d_e?=\r\n",
+    b"X: \xc3\xa4\r\n",
+    b"X: LOUD\r\n",
+    b"X: long " + b"y" * 200 + b"\r\n",
+    b"\r\n",
+    b"X: \r\n",
+    b"From x@example.test\r\n",
+    b"X: no end",
+    b": nothing\r\n",
+    b"X:  two  blanks \r\n",
+    b"X: bare\nY: bare\n",
+)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_header_block_has_the_words_of_its_text_however_it_is_written(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(100):
+        # Half of the blocks are made of lines that need no second look, with at most one that does.
+        plain = [line for line in _LINES if line[:3] in {b"Sub", b"X:\t", b"X: "}] if chance.random() < 0.5 else _LINES
+        block = b"".join([*chance.choices(plain, k=chance.randrange(5)), chance.choice(_LINES), b"\r\n" * chance.randrange(2)])
+        expected = words_text([fold(header_text(block))])
+        assert split(header_words(block)) == split(expected or b""), block
 
 
 def test_long_words_are_kept_in_pieces_that_overlap() -> None:
