@@ -14,6 +14,7 @@ from random import Random
 
 import pytest
 
+from moatmail.core.limits import store as limits
 from moatmail.wire.imap.sequence import compact, parse
 from tests.unit.endpoints.imap.lab import HELLO, Client, Lab, furnish, imap_lab
 
@@ -261,6 +262,11 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("remembered", [10_000, 2], ids=["all that went is remembered", "nearly nothing is remembered"])
 @pytest.mark.parametrize("seed", range(12))
-def test_a_client_that_comes_back_has_what_a_full_fetch_gives(furnished: Path, tmp_path: Path, seed: int) -> None:
+def test_a_client_that_comes_back_has_what_a_full_fetch_gives(
+    furnished: Path, tmp_path: Path, seed: int, remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "VANISHED_KEPT", remembered)
+    monkeypatch.setattr(limits, "VANISHED_SLACK", 1)
     asyncio.run(play(furnished, tmp_path / "data", seed))

@@ -8,12 +8,15 @@ Must never know a session: listeners are callables.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Protocol
 
 from moatmail.core.limits.mailbox import CHANGES, GATHER_SECONDS, HEAL_SECONDS, PAGE, RESYNC_STEP, WAKE_SLICE
+from moatmail.store.index_items import ListNumbers
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
 from moatmail.store.queries import ListChanges
@@ -31,43 +34,88 @@ class Changes:
     uidnext: int
 
 
-async def fetch_changes(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> Changes | None:
-    """Give all changes after `since`, of which `uidnext` was the next UID; None when the mailbox is gone.
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What somebody knows of a mailbox: up to which modseq, which UID came next then, and which UIDs it counts, rising (nobody's: what went is not asked)."""
+
+    account: int
+    mailbox: int
+    modseq: int
+    uidnext: int
+    uids: Callable[[], Iterable[int]] = tuple
+
+
+async def fetch_changes(store: Store, since: Since) -> Changes | None:
+    """Give all changes after what is known; None when the mailbox is gone.
 
     New messages are given without a hole: UIDs are consecutive, so one that a change hid between two pages shows, and is asked for again.
+    Where not all that vanished is remembered, what is known is compared with what is there.
     """
     tries = 1
     while True:
-        found = await _fetch_all(store, account, mailbox, since, uidnext)
+        found = await _fetch_all(store, since)
         if found is None:
             return None
-        changes, new = found
-        if tries == _TRIES or new == changes.uidnext - uidnext:
+        changes, whole = found
+        if tries == _TRIES or whole:
             return changes
         tries += 1
 
 
-async def _fetch_all(store: Store, account: int, mailbox: int, since: int, uidnext: int) -> tuple[Changes, int] | None:
-    """Give all changes, and how many of the UIDs from `uidnext` on are among them."""
+async def _fetch_all(store: Store, since: Since) -> tuple[Changes, bool] | None:
+    """Give all changes, and whether none of the UIDs that came since is missing among them."""
     rows: dict[int, PlacementRow] = {}
     vanished: dict[int, None] = {}
-    upto, more = since, True
+    upto, more, below = since.modseq, True, 0
     while more:
-        answer = await store.read(ListChanges(account, mailbox, upto, PAGE))
+        answer = await store.read(ListChanges(since.account, since.mailbox, upto, PAGE))
         if answer is None:
             return None
+        below = max(below, answer.compare_below)
         rows.update([(row.uid, row) for row in answer.rows])
         vanished.update(dict.fromkeys(answer.vanished))
         upto, more = answer.upto, answer.more
         if more:
             await asyncio.sleep(0)  # a page is a slice of work; others have their turn
-    if not rows and not vanished:
-        return Changes((), (), upto, uidnext), 0
-    return await _ordered(rows, vanished, upto, uidnext)
+    there: array[int] | None = None
+    if below:
+        there = await _list_uids(store, since)
+        vanished.update(dict.fromkeys(await _without(since.uids(), there)))
+    elif not rows and not vanished:
+        return Changes((), (), upto, since.uidnext), True
+    changes, new = await _ordered(rows, vanished, upto, since.uidnext)
+    if there is None:
+        return changes, new == changes.uidnext - since.uidnext
+    # What came and went since is forgotten too: whole is what has all that are there.
+    changes = replace(changes, uidnext=max(changes.uidnext, below))
+    return changes, rows.keys() >= set(there[bisect_left(there, since.uidnext) : bisect_left(there, changes.uidnext)])
+
+
+async def _list_uids(store: Store, since: Since) -> array[int]:
+    there = array("I")
+    while True:
+        page = await store.read(ListNumbers(since.account, since.mailbox, there[-1] if there else 0))
+        if not page.uids:
+            return there
+        there.frombytes(page.uids)
+        await asyncio.sleep(0)  # a page is a slice of work; others have their turn
+
+
+async def _without(known: Iterable[int], there: array[int]) -> list[int]:
+    """Give which of the `known` UIDs are not `there`; both rise."""
+    gone: list[int] = []
+    uids = iter(known)
+    while part := list(islice(uids, CHANGES)):
+        gone.extend(sorted(set(part).difference(there[bisect_left(there, part[0]) : bisect_right(there, part[-1])])))
+        await asyncio.sleep(0)
+    return gone
 
 
 async def _ordered(rows: dict[int, PlacementRow], vanished: dict[int, None], upto: int, uidnext: int) -> tuple[Changes, int]:
-    """Bring gathered changes into order; each step is a pass in C, and between them others have their turn."""
+    """Bring gathered changes into order; each step is a pass in C, and between them others have their turn.
+
+    Give too how many of the UIDs from `uidnext` on are among them.
+    """
     long = len(rows) + len(vanished) > CHANGES
     for uid in rows.keys() & vanished.keys():
         del rows[uid]

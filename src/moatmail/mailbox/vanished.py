@@ -18,6 +18,10 @@ from moatmail.mailbox.opened import Opened
 from moatmail.store.queries import ListVanished
 
 
+class ForgottenError(Exception):
+    """Not all that vanished is remembered: every UID that is not there may have gone since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """UIDs that went (rising, at most VANISHED_BATCH and a page), the last of them at `modseq`."""
@@ -27,13 +31,15 @@ class Batch:
 
 
 async def vanished_since(opened: Opened, mailbox: int, since: int, first: int, last: int) -> AsyncIterator[Batch]:
-    """Give the UIDs `first` to `last` that vanished after `since`, in batches; raises NotFoundError when the mailbox is gone."""
+    """Give the UIDs `first` to `last` that vanished after `since`, in batches; raises NotFoundError when the mailbox is gone, ForgottenError at any time."""
     question = ListVanished(opened.id, mailbox, since, first=first, last=last)
     uids: list[int] = []
     while True:
         page = await opened.store.read(question)
         if page is None:
             raise NotFoundError(public="the mailbox was deleted")
+        if page.forgotten:
+            raise ForgottenError
         uids.extend(page.uids)
         await asyncio.sleep(0)  # a page is a slice of work; others have their turn
         if uids and (not page.more or len(uids) >= VANISHED_BATCH):

@@ -16,7 +16,7 @@ from typing import Final
 
 from moatmail.core.limits.mailbox import CHANGES, PAGE, VIEW_UNUSED_SECONDS
 from moatmail.core.ports.clock import Clock
-from moatmail.mailbox.changes import Changes, fetch_changes
+from moatmail.mailbox.changes import Changes, Since, fetch_changes
 from moatmail.mailbox.search_columns import flag_octets
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
@@ -184,7 +184,7 @@ class Views:
 
     async def _refresh(self, view: View) -> bool:
         async with view.lock:
-            changes = await fetch_changes(self._store, self._account, view.mailbox, view.modseq, view.uidnext)
+            changes = await fetch_changes(self._store, Since(self._account, view.mailbox, view.modseq, view.uidnext, lambda: view.uids))
             if changes is None:
                 self._views.pop(view.mailbox, None)
                 return False

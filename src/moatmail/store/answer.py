@@ -29,6 +29,7 @@ from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, Row
 
 _ALL: Final = 2**62
+_LAST_UID: Final = 2**32 - 1
 QUEUE_SECRET: Final = "queue"  # noqa: S105  the name of a row, not a secret
 
 
@@ -136,7 +137,8 @@ def _changes(db: Database, query: q.ListChanges) -> q.ChangesAnswer | None:
     gone, upto = _up_to_a_whole_modseq(db, mailboxes.VANISHED_SINCE, query, upto)
     changed = list(takewhile(lambda row: row[0] <= upto, changed))
     rows = tuple(placement_row((uid, flags, keywords, modseq)) for modseq, uid, flags, keywords in changed)
-    return q.ChangesAnswer(rows, tuple(uid for _modseq, uid in gone), highest, upto, upto < highest)
+    compare_below = box[1] if query.modseq < box[4] else 0
+    return q.ChangesAnswer(rows, tuple(uid for _modseq, uid in gone), highest, upto, upto < highest, compare_below)
 
 
 def _up_to_a_whole_modseq(db: Database, statement: Statement, query: q.ListChanges, upto: int) -> tuple[list[Row], int]:
@@ -174,8 +176,17 @@ def _find_messages(db: Database, query: q.FindMessages) -> tuple[tuple[bytes, in
 
 
 def _list_vanished(db: Database, query: q.ListVanished) -> q.VanishedPage | None:
-    if db.one(mailboxes.MAILBOX_STATE, {"account": query.account, "mailbox": query.mailbox}) is None:
+    # What is forgotten between the two statements would be told as never gone.
+    with db.snapshot():
+        return _vanished(db, query)
+
+
+def _vanished(db: Database, query: q.ListVanished) -> q.VanishedPage | None:
+    box = db.one(mailboxes.MAILBOX_STATE, {"account": query.account, "mailbox": query.mailbox})
+    if box is None:
         return None
+    if (query.modseq, query.after) < (box[4], _LAST_UID):
+        return q.VanishedPage((), query.modseq, query.after, more=False, forgotten=True)
     limit = max(1, min(query.limit, limits.NUMBERS))
     key = {"mailbox": query.mailbox, "since": query.modseq, "after": query.after, "first": query.first, "last": query.last}
     rows = db.all(mailboxes.VANISHED_BETWEEN, key | {"rows": limit + 1})

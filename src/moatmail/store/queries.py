@@ -217,13 +217,17 @@ class ListPlacements(Query[tuple[PlacementRow, ...]], frozen=True):
 
 
 class ChangesAnswer(Record, frozen=True):
-    """What changed: rows new or changed, UIDs that vanished, HIGHESTMODSEQ; `more` when `limit` cut it (ask again from `upto`)."""
+    """What changed: rows new or changed, UIDs that vanished, HIGHESTMODSEQ; `more` when `limit` cut it (ask again from `upto`).
+
+    Where `compare_below` is not 0, not all that vanished is remembered: of the UIDs below it those went that are not there.
+    """
 
     rows: tuple[PlacementRow, ...]
     vanished: tuple[int, ...]
     highestmodseq: int
     upto: int
     more: bool
+    compare_below: int = 0
 
 
 class ListChanges(Query["ChangesAnswer | None"], frozen=True):
@@ -238,12 +242,16 @@ class ListChanges(Query["ChangesAnswer | None"], frozen=True):
 
 
 class VanishedPage(Record, frozen=True):
-    """UIDs that vanished, in the order in which they went; with `more`, ask again from `modseq` and `uid`."""
+    """UIDs that vanished, in the order in which they went; with `more`, ask again from `modseq` and `uid`.
+
+    With `forgotten` there are none: not all that went is remembered, and every UID that is not there may have gone since.
+    """
 
     uids: tuple[int, ...]
     modseq: int
     uid: int
     more: bool
+    forgotten: bool = False
 
 
 class ListVanished(Query["VanishedPage | None"], frozen=True):

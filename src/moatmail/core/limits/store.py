@@ -36,6 +36,10 @@ FREE_OCTETS: Final = 16 * 1024 * 1024  # kept free on the disk: under it nothing
 RECOVERABLE_MESSAGES: Final = 500_000  # messages of an account that can be brought back, however small: their rows take 2 GB
 RECOVERABLE_ROOM: Final = 0.125  # part of the bound that is made free at once when it is passed
 
+# ---- what vanished ----
+VANISHED_KEPT: Final = 10_000  # UIDs that went from a mailbox and are remembered with their modseq (RFC 7162 §3.2.1.1): a quarter of a megabyte
+VANISHED_SLACK: Final = 1_000  # more than that before the oldest are forgotten: as many at once, a millisecond or two
+
 # ---- databases ----
 PAGE_SIZE: Final = (
     8192  # octets of a SQLCipher page; an accept touches 15: 16384 doubles its CPU when mail comes singly, 4096 costs large contents a third more

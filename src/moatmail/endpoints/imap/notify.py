@@ -17,7 +17,7 @@ from moatmail.endpoints.imap.fetch import Fetch, Plan
 from moatmail.endpoints.imap.folders import USES
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags
 from moatmail.endpoints.imap.watch import Watch
-from moatmail.mailbox.changes import fetch_changes
+from moatmail.mailbox.changes import Since, fetch_changes
 from moatmail.mailbox.watching import Box, TooMuchWatchedError, Watching, watch
 from moatmail.wire.imap import events, fetch_grammar, responses
 from moatmail.wire.imap.fetch import Attribute, FetchItem
@@ -86,7 +86,7 @@ async def _tell_hidden_flags(conversation: Conversation) -> None:
     if selected is None or not selected.flags_hidden_since:
         return
     since, selected.flags_hidden_since = selected.flags_hidden_since, 0
-    changes = await fetch_changes(account.store, account.id, selected.mailbox, since, selected.uidnext)
+    changes = await fetch_changes(account.store, Since(account.id, selected.mailbox, since, selected.uidnext))
     if changes is not None:
         await tell_flags(conversation, selected, [row for row in changes.rows if row.modseq <= selected.modseq], uid=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from moatmail.mailbox.changes import Since
 from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.view import View
 from moatmail.wire.imap import flags
@@ -43,6 +44,10 @@ class Selected:
     """What ``$`` stands for: the UIDs as runs; those that went since are found no more (RFC 5182 §2.1)."""
     recent: list[Span] = field(default_factory=list)
     """Runs of UIDs that this session was the first to be told of."""
+
+    def since(self, account: int) -> Since:
+        """Give what the client knows: changes are asked from there."""
+        return Since(account, self.mailbox, self.modseq, self.uidnext, lambda: self.numbering.uids(1, self.numbering.count))
 
     def resolve(self, sequence: SequenceSet, *, uid: bool) -> list[Span]:
         """Give the ranges of message numbers that a set names; raises NumberBeyondError for a number that is none."""

@@ -34,7 +34,7 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
         await _keep_still(conversation, selected, own=own)
         return
     account = conversation.account
-    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    changes = await fetch_changes(account.store, selected.since(account.id))
     if changes is None:
         # RFC 2180 §3.3: nothing that this client thinks to have is there any more.
         conversation.deselect()
@@ -95,7 +95,7 @@ async def _keep_still(conversation: Conversation, selected: Selected, *, own: bo
         return
     # RFC 3501 §6.4.3: whoever expunges is told the numbers that went, whatever it wants to hear of others.
     account = conversation.account
-    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    changes = await fetch_changes(account.store, selected.since(account.id))
     if changes is not None:
         selected.expunged.extend([gone for gone in changes.vanished if selected.numbering.number(gone)])
         await _tell_expunged(conversation, selected)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from moatmail.core.limits.endpoints import VANISHED
@@ -17,7 +17,7 @@ from moatmail.core.limits.mailbox import CHANGES
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.mailbox.numbering import Numbering, Span
-from moatmail.mailbox.vanished import vanished_since
+from moatmail.mailbox.vanished import ForgottenError, vanished_since
 from moatmail.wire.imap import responses
 
 
@@ -35,6 +35,34 @@ async def tell_earlier(conversation: Conversation, selected: Selected, ranges: S
     """Tell which UIDs of `ranges` (sorted, disjoint) went after `since`: never one that the client was told to be there."""
     if not ranges:
         return
+    try:
+        await _tell_remembered(conversation, selected, ranges, since)
+    except ForgottenError:
+        # RFC 7162 §3.2.5.1: the client is told of more than went since; what of it it does not know it passes over.
+        await _tell_absent(conversation, selected.numbering, ranges, selected.uidnext)
+
+
+async def _tell_absent(conversation: Conversation, numbering: Numbering, ranges: Sequence[Span], uidnext: int) -> None:
+    spans = _absent(numbering, ranges, uidnext)
+    while part := list(islice(spans, VANISHED)):
+        line = responses.vanished(part, earlier=True)
+        conversation.untagged(line)
+        await conversation.pause(len(line))
+
+
+def _absent(numbering: Numbering, ranges: Sequence[Span], uidnext: int) -> Iterator[Span]:
+    """Give the UIDs of `ranges` that no message has, of those that were given."""
+    for low, high in ranges:
+        start, last = low, min(high, uidnext - 1)
+        for first, until in numbering.uid_spans(numbering.rank(low) + 1, numbering.rank(last + 1)):
+            if start < first:
+                yield start, first - 1
+            start = until + 1
+        if start <= last:
+            yield start, last
+
+
+async def _tell_remembered(conversation: Conversation, selected: Selected, ranges: Sequence[Span], since: int) -> None:
     async for batch in vanished_since(conversation.account, selected.mailbox, since, ranges[0][0], ranges[-1][1]):
         uids = await _within(conversation, batch.uids, ranges) if len(ranges) > 1 else batch.uids
         if batch.modseq > selected.modseq:

@@ -68,6 +68,7 @@ def _count(work: Work, box: _Box, modseq: int, rows: Iterable[_Placement], *, si
             "add_deleted": sign * sum(bool(row.flags & _DELETED) for row in rows),
             "add_octets": sign * sum(row.size for row in rows),
             "add_deleted_octets": sign * sum(row.size for row in rows if row.flags & _DELETED),
+            "add_vanished": max(0, -sign) * len(rows),
         },
     )
     work.effects.mailboxes[box.id] = modseq
@@ -122,7 +123,7 @@ def store_flags(work: Work, operation: StoreFlags) -> FlagsStored:
         mailboxes.SET_FLAGS,
         [{"of_mailbox": box.id, "of_uid": row.uid, "flags": row.flags, "keywords": " ".join(row.keywords), "modseq": modseq} for row in changed],
     )
-    counts = {"add_uidnext": 0, "add_messages": 0, "add_octets": 0, "add_unseen": unseen, "add_deleted": sum(turned.values())}
+    counts = {"add_uidnext": 0, "add_messages": 0, "add_octets": 0, "add_vanished": 0, "add_unseen": unseen, "add_deleted": sum(turned.values())}
     counts["add_deleted_octets"] = sum(turned[row.uid] * row.size for row in _read(work, box.id, turned))
     work.db.run(mailboxes.COUNT, counts | {"mailbox": box.id, "modseq": modseq})
     work.effects.mailboxes[box.id] = modseq
@@ -232,7 +233,24 @@ def _take_away(work: Work, box: _Box, rows: Sequence[_Placement]) -> int:
     work.db.run_many(mailboxes.UNPLACE, [{"mailbox": box.id, "uid": row.uid} for row in rows])
     work.db.run_many(mailboxes.VANISH, [{"mailbox": box.id, "modseq": modseq, "uid": row.uid} for row in rows])
     _count(work, box, modseq, rows, sign=-1)
+    _forget(work, box, 2 * len(rows))
     return modseq
+
+
+def _forget(work: Work, box: _Box, rows: int) -> None:
+    """Forget what vanished longest ago where more is remembered than is of use; who asks for it is told of every UID that is not there.
+
+    RFC 7162 §3.2.5.1 allows that answer: it is right, only larger. At least `rows` go at once, so that a mailbox of an older version shrinks too.
+    """
+    row = work.db.one(mailboxes.COUNT_VANISHED, {"mailbox": box.id})
+    if row is None or row[0] <= limits.VANISHED_KEPT + limits.VANISHED_SLACK:
+        return
+    most = min(row[0] - limits.VANISHED_KEPT, max(limits.VANISHED_SLACK, rows))
+    last = work.db.one(mailboxes.LAST_TO_FORGET, {"mailbox": box.id, "rows": most})
+    if last is not None:
+        modseq, uid = last
+        gone = work.db.run(mailboxes.FORGET_OLDEST, {"mailbox": box.id, "modseq": modseq, "uid": uid})
+        work.db.run(mailboxes.FORGOT, {"mailbox": box.id, "rows": gone, "modseq": modseq})
 
 
 def _make_recoverable(work: Work, account: int, rows: Iterable[_Placement], at: float) -> None:

@@ -40,7 +40,7 @@ LIST_MAILBOXES = statement(select(*_ROW).where(_b.account == given("account")).o
 GET_MAILBOX = statement(select(*_ROW).where(_MINE))
 GET_TAGGED = statement(select(*_ROW).where(_b.account == given("account"), _b.tag == given("tag")))
 DELETED_OCTETS = statement(select(_b.deleted_octets).where(_MINE))
-MAILBOX_STATE = statement(select(_b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use).where(_MINE))
+MAILBOX_STATE = statement(select(_b.uidvalidity, _b.uidnext, _b.highestmodseq, _b.special_use, _b.forgotten_modseq).where(_MINE))
 RENAME = statement(update(MAILBOX).where(_MINE).values(sealed_name=given("new_name"), tag=given("new_tag")))
 REMOVE_MAILBOX = statement(delete(MAILBOX).where(_MINE))
 REMOVE_MAILBOXES = statement(delete(MAILBOX).where(_b.account == given("account")))
@@ -55,7 +55,7 @@ _NEXT = {
 _GIVEN = (_b.id, _b.uidnext, _b.highestmodseq, _b.uidvalidity)
 NEXT_UID = statement(update(MAILBOX).where(_MINE).values(**_NEXT).returning(*_GIVEN))
 NEXT_UID_BY_USE = statement(update(MAILBOX).where(_b.account == given("account"), _b.special_use == given("special_use")).values(**_NEXT).returning(*_GIVEN))
-_COUNTS = {"highestmodseq": given("modseq"), **_plus("uidnext messages unseen deleted octets deleted_octets")}
+_COUNTS = {"highestmodseq": given("modseq"), **_plus("uidnext messages unseen deleted octets deleted_octets vanished")}
 COUNT = statement(update(MAILBOX).where(_b.id == given("mailbox")).values(**_COUNTS))
 
 # ---- subscriptions ----
@@ -123,6 +123,14 @@ VANISHED_SINCE = statement(
 )
 _WHERE_VANISHED = (_v.mailbox == given("mailbox")) & (tuple_(_v.modseq, _v.uid) > tuple_(given("since"), given("after")))
 VANISHED_BETWEEN = statement(page(select(_v.modseq, _v.uid).where(_WHERE_VANISHED, _v.uid.between(given("first"), given("last"))).order_by(_v.modseq, _v.uid)))
+COUNT_VANISHED = statement(select(_b.vanished).where(_b.id == given("mailbox")))
+# The last of the `rows` oldest, and all up to it.
+LAST_TO_FORGET = statement(
+    select(_v.modseq, _v.uid).where(_v.mailbox == given("mailbox")).order_by(_v.modseq, _v.uid).limit(literal_column("1")).offset(given("rows") - _ONE)
+)
+_UP_TO = tuple_(_v.modseq, _v.uid) <= tuple_(given("modseq"), given("uid"))
+FORGET_OLDEST = statement(delete(VANISHED).where(_v.mailbox == given("mailbox"), _UP_TO))
+FORGOT = statement(update(MAILBOX).where(_b.id == given("mailbox")).values(vanished=_b.vanished - given("rows"), forgotten_modseq=given("modseq")))
 FORGET_VANISHED = statement(delete(VANISHED).where(_v.mailbox == given("mailbox")))
 
 # ---- a whole mailbox goes ----
