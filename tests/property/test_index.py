@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.seal import SealKey, new_key
 from moatmail.mailbox.criteria import fold
-from moatmail.mailbox.index.segment import Part, SegmentBuilder, open_part
+from moatmail.mailbox.index.segment import POSTINGS, Part, Postings, SegmentBuilder, open_part, open_postings
 from moatmail.mailbox.index.sought import Sought, sought
 from moatmail.mailbox.index.words import BodyWords, FieldClass, Words, decode, encode, join, words_text
 
@@ -72,22 +74,27 @@ def test_a_segment_says_of_each_message_what_its_own_words_say(case: tuple[list[
     singles = [message_words(one) for one in texts]
     for place, words in enumerate(singles):
         builder.add(1 + 1000 * place, words)
-    kind, sealed = builder.seal(sealing, 7, b"s" * 16)[FieldClass.BODY]
-    part = open_part(sealing, 7, b"s" * 16, FieldClass(kind), sealed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "SEGMENT_POSTINGS", 0 if step % 2 else 1000)
+        sealed = dict(builder.seal(sealing, 7, b"s" * 16))
+    part = open_part(sealing, 7, b"s" * 16, FieldClass.BODY, sealed[FieldClass.BODY])
+    apart = sealed.get(FieldClass.BODY + POSTINGS)
+    postings = open_postings(sealing, 7, b"s" * 16, FieldClass.BODY, apart) if apart else None
     assert list(part.numbers) == [1 + 1000 * place for place in range(len(texts))]
     for needle in sought(fold(text)).needles:
         wanted = {place for place, words in enumerate(singles) if needle in words.texts[FieldClass.BODY]}
         found: set[int] = set()
-        assert part.find(needle, found) == -1
+        assert part.has(needle) == bool(wanted)
+        assert part.find(needle, found, postings=postings) == -1
         assert found == wanted
-        assert in_slices(part, needle, step) == wanted
+        assert in_slices(part, needle, step, postings) == wanted
 
 
-def in_slices(part: Part, needle: bytes, step: int) -> set[int]:
+def in_slices(part: Part, needle: bytes, step: int, postings: Postings | None) -> set[int]:
     found: set[int] = set()
     start = 0
     while start >= 0:
-        start = part.find(needle, found, start, step)
+        start = part.find(needle, found, start, step, postings)
     return found
 
 

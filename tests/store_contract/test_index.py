@@ -63,7 +63,7 @@ async def test_words_made_later_replace_and_reach_only_the_accounts_own_messages
 
 
 async def test_a_merged_message_leaves_the_tail_and_its_parts_come_by_kind(store: Store) -> None:
-    alice = await house(store)
+    alice, bob = await house(store), await house(store, "bob")
     await fill(store, alice, 3)
     numbers = await tail(store, alice)
     segment = await merge(store, alice, *numbers[:2])
@@ -71,6 +71,9 @@ async def test_a_merged_message_leaves_the_tail_and_its_parts_come_by_kind(store
     assert await segments(store, alice) == (segment,)
     assert await store.read(i.GetSegmentPart(alice.account, segment, 6)) == b"sealed body"
     assert await store.read(i.GetSegmentPart(alice.account, segment, 3)) is None
+    answer = await store.read(i.GetSegmentNumbers(alice.account, segment))
+    assert list(array("Q", answer or b"")) == numbers[:2]
+    assert await store.read(i.GetSegmentNumbers(bob.account, segment)) is None
 
 
 async def test_a_message_is_merged_once_however_many_try(store: Store) -> None:

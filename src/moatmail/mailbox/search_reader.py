@@ -74,7 +74,8 @@ class MailboxReader:
         """Ask the account's index, where enough messages are open."""
         if len(places) < limits.INDEX_WORTH:
             return {}
-        return await Evaluation(self._opened.index, self._mailbox, uids, pause).settle(leaves(criterion), places)
+        asked = leaves(criterion, facts=len(places) > limits.FACTS_WORTH)
+        return await Evaluation(self._opened.index, self._mailbox, uids, pause).settle(asked, places)
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:
         """Hear of a message that cannot be read: somebody should look."""

@@ -11,10 +11,14 @@ from array import array
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from moatmail.core.limits import store as limits
 from moatmail.store import index_items as i
 from moatmail.store.sql import index
 from moatmail.store.sqlite import Database, Row
+
+_NUMBERS: Final = msgspec.msgpack.Decoder(list[int])
 
 
 def _within(sizes: list[Row]) -> list[Any]:
@@ -47,6 +51,11 @@ def _list_segments(db: Database, query: i.ListSegments) -> tuple[bytes, ...]:
     return tuple(segment for (segment,) in db.all(index.LIST_SEGMENTS, {"account": query.account}))
 
 
+def _get_segment_numbers(db: Database, query: i.GetSegmentNumbers) -> bytes | None:
+    row = db.one(index.SEGMENT_NUMBERS, {"account": query.account, "id": query.id})
+    return array("Q", _NUMBERS.decode(row[0])).tobytes() if row else None
+
+
 def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
     rows = min(query.limit, limits.NUMBERS)
     found = db.all(index.NUMBERS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
@@ -72,6 +81,7 @@ TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     i.ListUnindexed: _list_unindexed,
     i.CountUnindexed: _count_unindexed,
     i.ListSegments: _list_segments,
+    i.GetSegmentNumbers: _get_segment_numbers,
     i.ListNumbers: _list_numbers,
     i.ListPlaced: _list_placed,
     i.FindSegments: _find_segments,

@@ -85,6 +85,7 @@ class UnindexedRow(Record, frozen=True):
     prefix: bytes
     summary: bytes
     words: bytes
+    size: int
     received_at: float
 
 
@@ -122,6 +123,15 @@ class ListSegments(Query[tuple[bytes, ...]], frozen=True):
     result: ClassVar[Any] = tuple[bytes, ...]
 
     account: int
+
+
+class GetSegmentNumbers(Query["bytes | None"], frozen=True):
+    """Ask which messages are in a segment: their numbers, rising, packed as those of a NumbersPage; None when it is gone."""
+
+    result: ClassVar[Any] = bytes | None
+
+    account: int
+    id: bytes
 
 
 class NumbersPage(Record, frozen=True):

@@ -33,6 +33,7 @@ _READING: Final = frozenset(
         "ListUnindexed",
         "CountUnindexed",
         "ListSegments",
+        "GetSegmentNumbers",
         "ListNumbers",
         "ListPlaced",
         "FindSegments",

@@ -40,6 +40,8 @@ class Box:
         self.house = house
         self.opened = opened
         self.mailbox = mailbox
+        self.day = 0
+        """Days after NOW at which what is delivered, or appended, came."""
 
     async def _prepare(self, octets: bytes, trace: bytes = b"", *, words: bool = True) -> messages.Prepared:
         incoming = Incoming(new_id(int(NOW * 1000)), self.opened.files)
@@ -47,7 +49,7 @@ class Box:
         incoming.finish()
         made = await incoming.words(trace) if words else None
         content, key = await incoming.seal(trace)
-        return messages.Prepared(content, key, incoming.structure, len(trace), NOW, words=made)
+        return messages.Prepared(content, key, incoming.structure, len(trace), NOW + 86_400 * self.day, words=made)
 
     async def deliver(self, octets: bytes, *, words: bool = True) -> None:
         """Deliver a message as a stranger's comes: with a trace field and a prefix, sealed to the public half; without words as older mail has none."""

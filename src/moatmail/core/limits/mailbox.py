@@ -132,11 +132,20 @@ SEGMENT_MESSAGES: Final = 1_000
 SEGMENT_OCTETS: Final = 8 * 1024 * 1024
 """Octets of words after which a segment takes no further message: one look through a vocabulary is two milliseconds at most."""
 
+SEGMENT_POSTINGS: Final = 16_384
+"""Postings of a part that are kept beside its vocabulary; more are sealed apart, and opened only where a word was found."""
+
 INDEX_CACHE: Final = 48 * 1024 * 1024
 """Octets of open parts of segments that a process keeps, of all accounts together."""
 
 INDEX_CACHED_PART: Final = 1024 * 1024
 """Octets of a part that is kept open; bodies have larger ones, and are looked into less often."""
+
+INDEX_ON_LOOP: Final = 384 * 1024
+"""Octets of a sealed part that is opened on the loop (a millisecond and a half); larger ones go to a thread."""
+
+FACTS_WORTH: Final = 500
+"""Messages asked about from which on sizes and dates are read from segments: fewer are one page of rows."""
 
 INDEX_WORTH: Final = 16
 """Messages of one segment from which on its body's part is opened: it costs as much as looking into so many messages."""

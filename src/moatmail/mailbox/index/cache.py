@@ -12,7 +12,6 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
@@ -22,15 +21,19 @@ from moatmail.core.limits import mailbox as limits
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.crypto.cover import AccountKeys, open_cover
 from moatmail.crypto.seal import SealKey
-from moatmail.mailbox.index.segment import Part, open_part
+from moatmail.mailbox.index.facts import KIND as FACTS
+from moatmail.mailbox.index.facts import SegmentFacts, open_facts
+from moatmail.mailbox.index.places import Numbers
+from moatmail.mailbox.index.segment import POSTINGS, Part, Postings, open_part, open_postings
 from moatmail.mailbox.index.words import FieldClass, Words, open_words
-from moatmail.store.index_items import GetSegmentPart, ListNumbers, ListSegments, ListUnindexed, UnindexedRow
+from moatmail.store.index_items import GetSegmentNumbers, GetSegmentPart, ListNumbers, ListSegments, ListUnindexed, UnindexedRow
 from moatmail.store.interface import Store
 
 Pause = Callable[[], Awaitable[None]]
 Tail = Mapping[int, Words]
 """Message number -> the words of a message that is in no segment."""
-_ON_LOOP: Final = 64 * 1024
+Sealed = Part | Postings | SegmentFacts
+"""What a sealed part of a segment may be, open."""
 
 
 class KnownTail:
@@ -53,7 +56,7 @@ class PartCache:
     def __init__(self, octets: int = limits.INDEX_CACHE) -> None:
         self._room = octets
         self._octets = 0
-        self._parts: OrderedDict[tuple[int, bytes, FieldClass], Part] = OrderedDict()
+        self._parts: OrderedDict[tuple[int, bytes, int], Sealed] = OrderedDict()
         self._tails: OrderedDict[int, KnownTail] = OrderedDict()
         self._tail_octets = 0
 
@@ -79,14 +82,14 @@ class PartCache:
             self._tail_octets -= gone.counted
             gone.counted = 0
 
-    def get(self, key: tuple[int, bytes, FieldClass]) -> Part | None:
+    def get(self, key: tuple[int, bytes, int]) -> Sealed | None:
         """Give a part that is here."""
         part = self._parts.get(key)
         if part is not None:
             self._parts.move_to_end(key)
         return part
 
-    def put(self, key: tuple[int, bytes, FieldClass], part: Part) -> None:
+    def put(self, key: tuple[int, bytes, int], part: Sealed) -> None:
         """Keep a part, unless it is so large that others would have to go."""
         if part.octets > limits.INDEX_CACHED_PART or key in self._parts:
             return
@@ -128,23 +131,23 @@ class AccountIndex:
         self._keys = keys
         self._parts = parts
         self._events = events
-        self._numbers: dict[int, dict[int, int]] = {}
-        self._broken: set[tuple[bytes, FieldClass]] = set()
+        self._numbers: dict[int, Numbers] = {}
+        self._known: dict[bytes, Segment] = {}
+        self._broken: set[tuple[bytes, int]] = set()
         self._merged: frozenset[bytes] = frozenset()
 
     # ---- which message lies under which UID ----
 
-    async def numbers(self, mailbox: int, last: int, pause: Pause) -> Mapping[int, int]:
-        """Give UID -> message number of a mailbox, up to the UID `last` at least; a UID's message never changes, so what is known is known."""
-        known = self._numbers.setdefault(mailbox, {})
-        highest = next(reversed(known), 0)
-        while highest < last:
-            page = await self._store.read(ListNumbers(self._account, mailbox, highest))
+    async def numbers(self, mailbox: int, last: int, pause: Pause) -> Numbers:
+        """Give the message numbers of a mailbox, up to the UID `last` at least; a UID's message never changes, so what is known is known."""
+        known = self._numbers.setdefault(mailbox, Numbers())
+        while not known.uids or known.uids[-1] < last:
+            page = await self._store.read(ListNumbers(self._account, mailbox, known.uids[-1] if known.uids else 0))
             uids, numbers = array("I", page.uids), array("Q", page.numbers)
             if not uids:
                 break
-            known.update(zip(uids, numbers, strict=True))
-            highest = uids[-1]
+            if not known.uids or known.uids[-1] < uids[0]:  # another search may have read the same meanwhile
+                known.extend(uids, numbers)
             await pause()
         return known
 
@@ -166,40 +169,63 @@ class AccountIndex:
     # ---- segments ----
 
     async def segments(self, pause: Pause) -> list[Segment]:
-        """Give the segments there are now; one that does not open is left out, and its messages are looked at one by one."""
+        """Give the segments there are now."""
         found: list[Segment] = []
-        for segment in await self._list_segments():
-            part = await self.part(segment, FieldClass.FROM)
-            if part is not None:
-                found.append(Segment(segment, part.numbers))
+        for one in await self._list_segments():
+            segment = self._known.get(one) or await self._learn(one)
+            if segment is not None:
+                found.append(segment)
             await pause()
         return found
+
+    async def _learn(self, segment: bytes) -> Segment | None:
+        packed = await self._store.read(GetSegmentNumbers(self._account, segment))
+        if not packed:
+            return None
+        learnt = self._known[segment] = Segment(segment, array("Q", packed))
+        return learnt
 
     async def _list_segments(self) -> tuple[bytes, ...]:
         ids = await self._store.read(ListSegments(self._account))
         if not self._merged.issubset(ids):
             self._parts.forget_tail(self._account)  # a segment was dropped: its messages are in the tail again
             self._parts.keep_only(self._account, frozenset(ids))
+            self._known = {one: self._known[one] for one in ids if one in self._known}
         self._merged = frozenset(ids)
         return ids
 
-    async def part(self, segment: bytes, kind: FieldClass) -> Part | None:
-        """Give a part of a segment; None where it is gone, or does not open (the administrator is told once)."""
-        key = (self._account, segment, kind)
+    async def part(self, segment: Segment, kind: FieldClass) -> Part | None:
+        """Give the vocabulary of a segment for a kind of field; None where it is gone, or does not open (the administrator is told once)."""
+        part = await self._get(segment, int(kind), open_part, kind)
+        return part if isinstance(part, Part) and part.numbers == segment.numbers else None
+
+    async def postings(self, segment: Segment, kind: FieldClass) -> Postings | None:
+        """Give the postings that are apart from a part; None where they are gone, or do not open."""
+        postings = await self._get(segment, kind + POSTINGS, open_postings, kind)
+        return postings if isinstance(postings, Postings) else None
+
+    async def facts(self, segment: Segment) -> SegmentFacts | None:
+        """Give sizes and dates of a segment's messages; None where it is gone, does not open, or is of a time when segments had none."""
+        facts = await self._get(segment, FACTS, open_facts)
+        return facts if isinstance(facts, SegmentFacts) and facts.numbers == segment.numbers else None
+
+    async def _get(self, segment: Segment, kind: int, opened: Callable[..., Sealed], *named: FieldClass) -> Sealed | None:
+        key = (self._account, segment.id, kind)
         part = self._parts.get(key)
-        if part is None and (segment, kind) not in self._broken:
-            part = await self._load(segment, kind)
+        if part is None and (segment.id, kind) not in self._broken:
+            part = await self._load(segment.id, kind, opened, named)
             if part is not None:
                 self._parts.put(key, part)
         return part
 
-    async def _load(self, segment: bytes, kind: FieldClass) -> Part | None:
-        sealed = await self._store.read(GetSegmentPart(self._account, segment, int(kind)))
+    async def _load(self, segment: bytes, kind: int, opened: Callable[..., Sealed], named: tuple[FieldClass, ...]) -> Sealed | None:
+        sealed = await self._store.read(GetSegmentPart(self._account, segment, kind))
         if sealed is None:
             return None
-        arguments = (self._keys.sealing, self._account, segment, kind, sealed)
+        arguments = (self._keys.sealing, self._account, segment, *named, sealed)
         try:
-            return open_part(*arguments) if len(sealed) <= _ON_LOOP else await asyncio.to_thread(open_part, *arguments)
+            # What takes a millisecond is done at once: going to a thread and back takes as long while others are at work.
+            return opened(*arguments) if len(sealed) <= limits.INDEX_ON_LOOP else await asyncio.to_thread(opened, *arguments)
         except SealBrokenError as error:
             self._broken.add((segment, kind))
             self._events.emit(Event.of("seal.broken", f"a part of the search index of account {self._account} does not open: {error}", alert=True))

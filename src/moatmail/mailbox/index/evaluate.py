@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the search index tells of texts that are sought: for each a column of the messages that surely have it, and of those that surely have not.
+"""What the search index tells of texts, sizes and dates that are sought: for each a column of the messages that surely match, and of those that surely do not.
 
 Obeys RFC 3501 §6.4.4, as `mailbox/search_message` reads it: whoever is in neither column is opened and looked at.
 Must never know the protocol that asks, nor hold the loop: parts are opened in threads, and looked through in slices.
@@ -8,18 +8,20 @@ Must never know the protocol that asks, nor hold the loop: parts are opened in t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import eq
+from itertools import repeat
 from typing import Final
 
 from moatmail.core.limits import mailbox as limits
-from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Not, Or, Text, fold
-from moatmail.mailbox.index.cache import AccountIndex, Tail
+from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Received, ReceivedFrom, ReceivedUntil, Smaller, Text, fold
+from moatmail.mailbox.index.cache import AccountIndex, Segment, Tail
+from moatmail.mailbox.index.places import Places
 from moatmail.mailbox.index.segment import Part
 from moatmail.mailbox.index.sought import Sought, sought
 from moatmail.mailbox.index.words import FieldClass
 from moatmail.mailbox.search_columns import ORDER, Settled
+from moatmail.mailbox.search_facts import Facts, facts_test
 
 Pause = Callable[[], Awaitable[None]]
 _FIELDS: Final = {
@@ -29,7 +31,9 @@ _FIELDS: Final = {
     b"bcc": FieldClass.BCC,
     b"subject": FieldClass.SUBJECT,
 }
-_ABSENT: Final = -1
+_TEXTS: Final = (HeaderText, Body, Text)
+_FACTS: Final = (Larger, Smaller, Received, ReceivedFrom, ReceivedUntil)
+_TURNED: Final = bytes((1, *[0] * 255))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,20 @@ def _header_question(criterion: HeaderText) -> Question:
     return Question((FieldClass.HEADER,), Sought(found.needles, certain=False))
 
 
-def leaves(criterion: Criterion) -> Iterable[Criterion]:
-    """Give the text criteria of a tree."""
+def leaves(criterion: Criterion, *, facts: bool = True) -> Iterable[Criterion]:
+    """Give the criteria of a tree that an index may know about: those of texts, and with `facts` of sizes and internal dates."""
     if isinstance(criterion, And | Or):
         for part in criterion.parts:
-            yield from leaves(part)
+            yield from leaves(part, facts=facts)
     elif isinstance(criterion, Not):
-        yield from leaves(criterion.part)
-    elif isinstance(criterion, HeaderText | Body | Text):
+        yield from leaves(criterion.part, facts=facts)
+    elif isinstance(criterion, _TEXTS) or (facts and isinstance(criterion, _FACTS)):
         yield criterion
+
+
+def facts_of(criteria: Iterable[Criterion]) -> dict[Criterion, Facts]:
+    """Give the comparisons of those criteria that size and internal date decide."""
+    return {one: test for one in criteria if isinstance(one, _FACTS) and (test := facts_test(one)) is not None}
 
 
 class Evaluation:
@@ -80,88 +89,74 @@ class Evaluation:
         self._mailbox = mailbox
         self._uids = uids
         self._pause = pause
-        self._place_of: dict[int | None, int] = {}
-        self._twice: dict[int, list[int]] = {}
+        self._places = Places(array("Q"), (), rising=True)
+        self._columns: dict[Criterion, _Columns] = {}
 
     async def settle(self, criteria: Iterable[Criterion], open_places: Sequence[int]) -> dict[Criterion, Settled]:
-        """Give the columns of text criteria, for as much of `open_places` (rising) as the index knows."""
-        asked = {one: asking for one in dict.fromkeys(criteria) if (asking := question(one)) is not None}
-        if not asked:
+        """Give the columns of criteria, for as much of `open_places` (rising) as the index knows."""
+        every = tuple(dict.fromkeys(criteria))
+        asked = {one: asking for one in every if (asking := question(one)) is not None}
+        facts = facts_of(every)
+        if not asked and not facts:
             return {}
-        await self._learn_places(open_places)
-        columns = {one: _Columns(len(self._uids)) for one in asked}
+        known = await self._index.numbers(self._mailbox, self._uids[-1], self._pause)
+        self._places = await Places.learn(known, self._uids, open_places, self._pause)
+        self._columns = {one: _Columns(len(self._uids)) for one in (*asked, *facts)}
         # The tail first: what is merged meanwhile is then found twice, and never missed.
-        tail = await self._index.tail(self._place_of.__contains__, self._pause)
+        tail = await self._index.tail(self._places.is_open, self._pause) if asked else {}
         for segment in await self._index.segments(self._pause):
-            places = self._places(segment.numbers)
-            here = len(segment.numbers) - places.count(_ABSENT)
-            for one, asking in asked.items():
-                # A part of a body costs as much as opening some messages does.
-                if here >= limits.INDEX_WORTH or (here and len(asking.classes) == 1 and asking.classes[0] <= FieldClass.SUBJECT):
-                    await self._look_into_segment(asking, segment.id, places, columns[one])
+            await self._look_into_segment(segment, asked, facts)
             await self._pause()
         for one, asking in asked.items():
-            await self._look_into_tail(asking, tail, columns[one])
-        return {one: column.settled() for one, column in columns.items()}
-
-    # ---- which message lies where ----
-
-    async def _learn_places(self, open_places: Sequence[int]) -> None:
-        numbers = await self._index.numbers(self._mailbox, self._uids[-1], self._pause)
-        for start in range(0, len(open_places), limits.INDEX_SLICE):
-            part = open_places[start : start + limits.INDEX_SLICE]
-            known = list(map(numbers.get, map(self._uids.__getitem__, part)))
-            before = len(self._place_of)
-            self._place_of.update(zip(known, part, strict=True))
-            if None in self._place_of or len(self._place_of) < before + len(part):
-                self._learn_again(known, part)
-            await self._pause()
-
-    def _learn_again(self, known: Sequence[int | None], places: Sequence[int]) -> None:
-        """Sort out messages that nobody numbered, and those that lie twice in the mailbox: copied within it."""
-        self._place_of.pop(None, None)
-        for number, place in zip(known, places, strict=True):
-            if number is not None and self._place_of[number] != place:
-                self._twice.setdefault(number, []).append(place)
-
-    def _places(self, numbers: array[int]) -> list[int]:
-        place_of = self._place_of.get
-        return [place_of(number, _ABSENT) for number in numbers]
-
-    @staticmethod
-    def _run(places: Sequence[int]) -> range | None:
-        """Give the places of a segment as a range, where its messages lie one behind the other: mostly they do."""
-        run = range(places[0], places[0] + len(places))
-        return run if places[0] >= 0 and places[-1] == run[-1] and all(map(eq, places, run)) else None
+            await self._look_into_tail(asking, tail, self._columns[one])
+        for number, others in self._places.twice.items():
+            for column in self._columns.values():
+                column.repeat(self._places.of(number), others)
+        return {one: column.settled() for one, column in self._columns.items()}
 
     # ---- looking ----
 
-    async def _look_into_segment(self, asking: Question, segment: bytes, places: Sequence[int], columns: _Columns) -> None:
-        parts = [await self._index.part(segment, kind) for kind in asking.classes]
+    async def _look_into_segment(self, segment: Segment, asked: Mapping[Criterion, Question], facts: Mapping[Criterion, Facts]) -> None:
+        places = self._places.of_all(segment.numbers)
+        here = self._places.count_open(places)
+        if not here:
+            return
+        for one, asking in asked.items():
+            # A part of a body costs as much as opening some messages does.
+            if here >= limits.INDEX_WORTH or (len(asking.classes) == 1 and asking.classes[0] <= FieldClass.SUBJECT):
+                await self._look_for_words(asking, segment, places, self._columns[one])
+        if facts and (known := await self._index.facts(segment)) is not None:
+            for one, test in facts.items():
+                matching = bytes(map(test, known.sizes, known.received_at, repeat(0.0)))
+                self._columns[one].both(places, matching)
+
+    async def _look_for_words(self, asking: Question, segment: Segment, places: Sequence[int], columns: _Columns) -> None:
         found: set[int] = set()
         unknown: set[int] = set()
-        for part in parts:
-            if part is None:
+        for kind in asking.classes:
+            part = await self._index.part(segment, kind)
+            matching = None if part is None else await self._matching(asking.sought, part, segment, kind)
+            if part is None or matching is None:
                 return  # dropped meanwhile: its messages stay open
-            found |= await self._matching(asking.sought, part)
+            found |= matching
             unknown.update(part.unknown)
-        run = self._run(places)
-        if run is not None:
-            columns.false_run(run, found | unknown)
-        else:
-            columns.false([place for one, place in enumerate(places) if one not in found and one not in unknown])
+            await self._pause()
+        columns.false(places, found | unknown)
         if asking.sought.certain:
             columns.true([places[one] for one in found])
-        if self._twice:
-            self._repeat(columns)
 
-    async def _matching(self, sought: Sought, part: Part) -> set[int]:
-        """Give the places within a segment of the messages with words that contain every needle."""
+    async def _matching(self, sought: Sought, part: Part, segment: Segment, kind: FieldClass) -> set[int] | None:
+        """Give the places within a segment of the messages with words that contain every needle; None where the segment is gone."""
+        if not all(map(part.has, sought.needles)):
+            return set()
+        postings = part.postings or await self._index.postings(segment, kind)
+        if postings is None:
+            return None
         matching: set[int] | None = None
         for needle in sought.needles:
             found: set[int] = set()
             start = 0
-            while (start := part.find(needle, found, start, limits.INDEX_WORDS)) >= 0:
+            while (start := part.find(needle, found, start, limits.INDEX_WORDS, postings)) >= 0:
                 await self._pause()
             matching = found if matching is None else matching & found
             if not matching:
@@ -176,29 +171,21 @@ class Evaluation:
             texts = [words.texts[kind] for kind in asking.classes]
             if any(all(needle in text for needle in asking.sought.needles) for text in texts):
                 if asking.sought.certain:
-                    true.append(self._place_of[number])
+                    true.append(self._places.of(number))
             elif words.whole or FieldClass.BODY not in asking.classes:
-                false.append(self._place_of[number])
+                false.append(self._places.of(number))
             if count % limits.INDEX_TAIL_SLICE == 0:
                 await self._pause()
         columns.true(true)
-        columns.false(false)
-        if self._twice:
-            self._repeat(columns)
-
-    def _repeat(self, columns: _Columns) -> None:
-        """Say of a message that lies twice in the mailbox the same at both places."""
-        for number, others in self._twice.items():
-            columns.repeat(self._place_of[number], others)
+        columns.false(false, ())
 
 
 class _Columns:
-    """Two columns in the making: an octet per message, 0 or 1."""
+    """Two columns in the making: an octet per message, 0 or 1; one more for the place ABSENT, of messages that are elsewhere."""
 
     __slots__ = ("_false", "_true")
 
     def __init__(self, count: int) -> None:
-        # One octet more for places of messages that are elsewhere: _ABSENT names the last.
         self._true = bytearray(count + 1)
         self._false = bytearray(count + 1)
 
@@ -207,18 +194,27 @@ class _Columns:
         for place in places:
             column[place] = 1
 
-    def false(self, places: Iterable[int]) -> None:
+    def false(self, places: Sequence[int], but: Collection[int]) -> None:
+        """Say no to messages at `places`, but to those so far from its start."""
         column = self._false
-        for place in places:
-            column[place] = 1
+        if isinstance(places, range):
+            told = bytearray(b"\1") * len(places)
+            for one in but:
+                told[one] = column[places[one]]
+            column[places.start : places.stop] = told
+        else:
+            for one, place in enumerate(places):
+                if one not in but:
+                    column[place] = 1
 
-    def false_run(self, run: range, but: Iterable[int]) -> None:
-        """Say no to a run of places, but to those so far from its start."""
-        column, first = self._false, run.start
-        told = bytearray(b"\1" * len(run))
-        for one in but:
-            told[one] = column[first + one]
-        column[first : run.stop] = told
+    def both(self, places: Sequence[int], matching: bytes) -> None:
+        """Say yes or no to messages at `places`: an octet each, 1 or 0."""
+        if isinstance(places, range):
+            self._true[places.start : places.stop] = matching
+            self._false[places.start : places.stop] = matching.translate(_TURNED)
+        else:
+            for place, one in zip(places, matching, strict=True):
+                (self._true if one else self._false)[place] = 1
 
     def repeat(self, place: int, others: Iterable[int]) -> None:
         for other in others:

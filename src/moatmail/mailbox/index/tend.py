@@ -16,6 +16,7 @@ from moatmail.core.errors import ConflictError, NotFoundError, SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.cover import open_cover
 from moatmail.crypto.seal import SealKey, new_id
+from moatmail.mailbox.index import facts
 from moatmail.mailbox.index.listing import Kind, ListingBuilder
 from moatmail.mailbox.index.segment import SegmentBuilder
 from moatmail.mailbox.index.words import FieldClass, Words, body_words, header_words, join, open_words, seal, summary_words
@@ -104,7 +105,9 @@ class Tender:
             if len(numbers) < limits.INDEX_MERGE and not merging.words.full:
                 return
             segment = new_id(int(now * 1000))
-            parts = [await self._give_way(merging.seal, kind, self._keys.sealing, self._account, segment) for kind in merging.kinds]
+            parts: list[tuple[int, bytes]] = []
+            for kind in merging.kinds:
+                parts += await self._give_way(merging.seal, kind, self._keys.sealing, self._account, segment)
             try:
                 await self._store.write(AddSegment(self._account, segment, numbers, tuple(parts)))
             except ConflictError:
@@ -159,20 +162,24 @@ def _slices(rows: Sequence[UnindexedRow]) -> Iterator[list[UnindexedRow]]:
 class _Merging:
     """A segment in the making: its words, and what lists of its messages show."""
 
-    kinds: Final = (*FieldClass, *Kind)
+    kinds: Final = (*FieldClass, *Kind, facts.KIND)
 
     def __init__(self) -> None:
         self.words = SegmentBuilder()
         self._listing = ListingBuilder()
+        self._facts = facts.FactsBuilder()
 
     def add(self, row: UnindexedRow, words: Words, summary: Summary) -> None:
         self.words.add(row.number, words)
         self._listing.add(row.number, row.received_at, summary)
+        self._facts.add(row.number, row.size, row.received_at)
 
-    def seal(self, kind: int, sealing: SealKey, account: int, segment: bytes) -> tuple[int, bytes]:
+    def seal(self, kind: int, sealing: SealKey, account: int, segment: bytes) -> list[tuple[int, bytes]]:
+        if kind == facts.KIND:
+            return [self._facts.seal(sealing, account, segment)]
         if kind in tuple(Kind):
-            return kind, self._listing.seal_part(Kind(kind), sealing, account, segment)
-        return kind, self.words.seal_part(FieldClass(kind), sealing, account, segment)
+            return [(kind, self._listing.seal_part(Kind(kind), sealing, account, segment))]
+        return self.words.seal_parts(FieldClass(kind), sealing, account, segment)
 
 
 async def open_unindexed(owner: Owner, row: UnindexedRow) -> OpenMessage:

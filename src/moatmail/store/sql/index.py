@@ -58,7 +58,7 @@ TAIL_SIZES = statement(
     )
 )
 TAIL_ROWS = statement(
-    select(_t.number, _m.id, _m.content, _m.cover, _m.prefix, _m.summary, func.coalesce(_w.sealed, _NOTHING), _m.received_at)
+    select(_t.number, _m.id, _m.content, _m.cover, _m.prefix, _m.summary, func.coalesce(_w.sealed, _NOTHING), _m.size, _m.received_at)
     .select_from(_TAIL_ROWS)
     .where(_TAIL, _t.number > given("after"), _t.number <= given("last"))
     .order_by(_t.number)

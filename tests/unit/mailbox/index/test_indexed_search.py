@@ -8,20 +8,22 @@ import base64
 import quopri
 import random
 from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.seal import new_id
-from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Text
+from moatmail.mailbox.criteria import And, Body, Criterion, HeaderText, Larger, Not, Or, Received, ReceivedFrom, ReceivedUntil, Relation, Smaller, Text
 from moatmail.mailbox.index.cache import AccountIndex
 from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.index.words import Words, header_words
 from moatmail.mailbox.search_reader import MailboxReader
-from moatmail.store.index_items import CountUnindexed, DropSegments, ListSegments, UnindexedCount, UnindexedRow
+from moatmail.store.index_items import CountUnindexed, DropSegments, GetSegmentNumbers, GetSegmentPart, ListSegments, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Copy, EraseDue, Expunge, Move, StoreFlags
-from moatmail.store.queries import ListMailboxes
+from moatmail.store.queries import ListMailboxes, MessageSizes
 from tests.house.indoors import NOW
 from tests.unit.mailbox.box import Box, box_of
 
@@ -33,6 +35,11 @@ TOKENS = [
     "日本語", "你好", "مرحبا", "😀😀", "ﬁnal", "İstanbul", "x" * 40, "y" * 200, "user5@s1.test", "<b>", "&amp;", "subject:",
     "".join(map(chr, range(0x4E00, 0x4E96))), "a", "e", "1.2.3", "--", "\x1cfs", "\xa0",
 ]  # fmt: skip
+
+
+def day(number: int) -> date:
+    """Give a day, counted from that of NOW."""
+    return datetime.fromtimestamp(NOW + DAY * number, tz=UTC).date()
 
 
 HEADS = {
@@ -94,7 +101,14 @@ def question(rnd: random.Random, depth: int = 0) -> Criterion:
     """Give a criterion, often a tree."""
     text = sought_text(rnd)
     name = rnd.choice([b"from", b"to", b"cc", b"bcc", b"subject", b"x-mark", b"received"])
-    simple: list[Criterion] = [HeaderText(name, text), HeaderText(name, text), Body(text), Text(text), Larger(300)]
+    facts: list[Criterion] = [
+        Larger(rnd.randrange(900)),
+        Smaller(rnd.randrange(900)),
+        Received(rnd.choice(list(Relation)), day(rnd.randrange(-1, 8))),
+        ReceivedUntil(NOW + DAY * rnd.randrange(-1, 8)),
+        ReceivedFrom(NOW + DAY * rnd.randrange(-1, 8)),
+    ]
+    simple: list[Criterion] = [HeaderText(name, text), HeaderText(name, text), Body(text), Text(text), rnd.choice(facts)]
     if depth > 2 or rnd.random() < 0.5:
         return rnd.choice(simple)
     parts = tuple(question(rnd, depth + 1) for _ in range(rnd.randrange(1, 4)))
@@ -105,6 +119,7 @@ def question(rnd: random.Random, depth: int = 0) -> Criterion:
 @pytest.fixture
 async def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Box]:
     monkeypatch.setattr(limits, "INDEX_WORTH", 1)
+    monkeypatch.setattr(limits, "FACTS_WORTH", 0)
     monkeypatch.setattr(limits, "INDEX_MERGE", 8)
     monkeypatch.setattr(limits, "SEGMENT_MESSAGES", 12)
     async with box_of(tmp_path) as one:
@@ -131,11 +146,14 @@ async def agree(box: Box, rnd: random.Random, questions: int, mailbox: int = 0) 
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_an_indexed_search_answers_as_a_full_scan_does(box: Box, seed: int) -> None:
+async def test_an_indexed_search_answers_as_a_full_scan_does(box: Box, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     rnd = random.Random(seed)
+    if seed % 2:
+        monkeypatch.setattr(limits, "SEGMENT_POSTINGS", 0)  # all postings are apart
     store, account = box.opened.store, box.opened.id
     boxes = {row.special_use: row.id for row in (await store.read(ListMailboxes(account))).mailboxes}
     for _ in range(20):
+        box.day = rnd.randrange(7)
         await box.deliver(letter(rnd), words=rnd.random() < 0.7)
     await agree(box, rnd, 12)  # nothing merged; some have no words at all
     await tend(box)
@@ -157,6 +175,45 @@ async def test_an_indexed_search_answers_as_a_full_scan_does(box: Box, seed: int
     await tend(box)
     await agree(box, rnd, 15)
     await agree(box, rnd, 10, boxes["archive"])
+
+
+async def test_sizes_and_dates_come_from_segments_and_no_row_is_read(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(24):
+        box.day = number
+        await box.deliver(b"Subject: x\r\n\r\n" + b"y" * number)
+    await tend(box)
+    asked: list[object] = []
+    read = box.opened.store.read
+
+    async def noted(query: Any) -> Any:  # noqa: ANN401  any query
+        asked.append(type(query))
+        return await read(query)
+
+    monkeypatch.setattr(box.opened.store, "read", noted)
+    since = day(5)
+    for criterion in (Received(Relation.SINCE, since), Not(Received(Relation.BEFORE, since)), And((ReceivedFrom(NOW + 5 * DAY), Larger(1)))):
+        assert await box.find(criterion) == list(range(5, 24))
+    assert MessageSizes not in asked
+    assert asked.count(GetSegmentPart) == 2, "each segment's once"
+    monkeypatch.setattr(limits, "FACTS_WORTH", 24)  # few are asked about: a page of rows costs less
+    assert await box.find(Received(Relation.SINCE, since)) == list(range(5, 24))
+    assert MessageSizes in asked
+
+
+async def test_a_part_that_tells_of_other_messages_than_its_segment_is_not_believed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which messages a segment has is told by a row that is not sealed: somebody else's hand must not move words between messages."""
+    for number in range(12):
+        await box.deliver(b"Subject: number%d\r\n\r\nx" % number)
+    await tend(box)
+    read = box.opened.store.read
+
+    async def shifted(query: Any) -> Any:  # noqa: ANN401  any query
+        answer = await read(query)
+        return answer[8:] + (99).to_bytes(8, "little") if isinstance(query, GetSegmentNumbers) else answer
+
+    monkeypatch.setattr(box.opened.store, "read", shifted)
+    assert await box.find(HeaderText(b"subject", "number3")) == [3]
+    assert await box.find(Received(Relation.SINCE, day(-1))) == list(range(12))
 
 
 async def test_a_word_needs_no_look_at_a_message_and_a_phrase_looks_at_few(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.seal import Purpose, SealKey, new_key
-from moatmail.mailbox.index.segment import Part, SegmentBuilder, open_part
+from moatmail.mailbox.index.segment import POSTINGS, Part, SegmentBuilder, open_part, open_postings
 from moatmail.mailbox.index.words import BodyWords, FieldClass, Words, join, words_text
 
 KEY = SealKey(new_key())
 ID = b"i" * 16
+FIRST = "9901940301cd0380019003c41c0a636f6d6d6f6e0a616c7068610a626574610a616c7068616265740a92920301920103c406000101000102c4060000000000009101"
+"""A part as version 1 wrote it: messages 3, 4, 900 and 901, "common alpha", "common beta", "common alphabet" and nothing."""
 
 
 def subject(text: str) -> Words:
@@ -95,7 +98,11 @@ def test_parts_open_for_their_account_segment_and_class_only() -> None:
 
 
 def test_what_is_no_part_of_our_version_is_refused() -> None:
-    for octets in (b"", b"\x90", bytes((0x99, 2, 0x90, 0x90, 0, 0xC4, 0, 0x90, 0xC4, 0, 0xC4, 0, 0x90))):
+    head = bytes((0x97, 0x90, 0x90, 0, 0x90, 0x90, 0xC4, 0, 0xC4, 0))
+    Part(b"\2\0\0\0" + bytes((len(head),)) + head)
+    damaged = (b"\3\0\0\0" + bytes((len(head),)) + head, b"\2\0\0\0\4" + head, b"\2\xff\xff\xff\xff" + head, b"\2")
+    first = bytes((0x99, 2, 0x90, 0x90, 0, 0xC4, 0, 0x90, 0xC4, 0, 0xC4, 0, 0x90))
+    for octets in (b"", b"\x90", first, *damaged):
         with pytest.raises(ValueError, match="part of a segment"):
             Part(octets)
         with pytest.raises(SealBrokenError):
@@ -104,6 +111,50 @@ def test_what_is_no_part_of_our_version_is_refused() -> None:
 
 def test_a_part_that_contradicts_itself_is_refused() -> None:
     # One word in one message, of whose postings none is there.
-    octets = bytes((0x99, 1, 0x91, 1, 0x90, 1, 0xC4, 3)) + b"\nx\n" + bytes((0x91, 0x92, 1, 1, 0xC4, 0, 0xC4, 0, 0x91, 1))
+    head = bytes((0x97, 0x91, 1, 0x90, 1, 0x91, 0x92, 1, 1, 0x91, 1, 0xC4, 0, 0xC4, 0))
+    first = bytes((0x99, 1, 0x91, 1, 0x90, 1, 0xC4, 3)) + b"\nx\n" + bytes((0x91, 0x92, 1, 1, 0xC4, 0, 0xC4, 0, 0x91, 1))
+    for octets in (b"\2\0\0\0" + bytes((len(head),)) + head + b"\nx\n", first):
+        with pytest.raises(ValueError, match="contradicts"):
+            Part(octets)
+
+
+def test_a_part_of_the_first_version_is_read_as_it_was_written() -> None:
+    part = Part(bytes.fromhex(FIRST))
+    assert list(part.numbers) == [3, 4, 900, 901]
+    assert [find(part, needle) for needle in (b"mmo", b"alpha\n", b"\nbet", b"alpha", b"gamma")] == [[0, 1, 2], [0], [1], [0, 2], []]
+    assert (part.filled, part.unknown) == (3, [])
+
+
+def test_postings_that_are_many_lie_apart_and_vocabularies_tell_without_them_what_nobody_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENT_POSTINGS", 4)
+    builder = SegmentBuilder()
+    for number, text in enumerate(("common alpha", "common beta", "common alphabet"), 1):
+        builder.add(number, subject(text))
+    sealed = dict(builder.seal(KEY, 1, ID))
+    assert sorted(sealed) == [*range(7), FieldClass.SUBJECT + POSTINGS]
+    part = open_part(KEY, 1, ID, FieldClass.SUBJECT, sealed[FieldClass.SUBJECT])
+    assert (part.postings, part.has(b"alph"), part.has(b"\npha"), part.has(b"gamma")) == (None, True, False, False)
+    with pytest.raises(ValueError, match="apart"):
+        part.find(b"alph", set())
+    apart = sealed[FieldClass.SUBJECT + POSTINGS]
+    postings = open_postings(KEY, 1, ID, FieldClass.SUBJECT, apart)
+    found: set[int] = set()
+    assert part.find(b"alph", found, postings=postings) == -1
+    assert found == {0, 2}
+    for account, segment_id, kind in ((2, ID, FieldClass.SUBJECT), (1, b"j" * 16, FieldClass.SUBJECT), (1, ID, FieldClass.BODY)):
+        with pytest.raises(SealBrokenError):
+            open_postings(KEY, account, segment_id, kind, apart)
+    with pytest.raises(SealBrokenError):
+        open_part(KEY, 1, ID, FieldClass.SUBJECT, apart)
     with pytest.raises(ValueError, match="contradicts"):
-        Part(octets)
+        part.find(b"alph", set(), postings=msgspec.structs.replace(postings, low=b"\0" * 4))
+
+
+def test_no_look_at_a_vocabulary_sees_what_stands_before_it() -> None:
+    """The head has message numbers: they may look like letters."""
+    builder = SegmentBuilder()
+    for number in (0x61, 0x62, 0x6A, 0x6B62):
+        builder.add(number, subject("zz"))
+    part = open_part(KEY, 1, ID, FieldClass.SUBJECT, dict(builder.seal(KEY, 1, ID))[FieldClass.SUBJECT])
+    assert [part.has(bytes((octet,))) for octet in range(1, 256)] == [octet in b"\nz" for octet in range(1, 256)]
+    assert find(part, b"a") == []
