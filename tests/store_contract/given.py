@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +73,9 @@ class GlassVault:
 
     def hash_key(self, name: str) -> bytes:
         return hashlib.sha256(b"hash" + name.encode()).digest()
+
+    def thread_digests(self, account: int, links: Iterable[bytes]) -> list[bytes]:
+        return [hashlib.sha256(b"thread%d" % account + link).digest()[:16] for link in links]
 
     def new_account(self, account: int) -> NewAccount:
         keys = OpenKeys(os.urandom(1216), os.urandom(96), os.urandom(32))

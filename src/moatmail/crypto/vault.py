@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vault: the master key, and everything wrapped by it or derived from it; composed into role `store` only.
 
-Obeys RFC 5869 (HKDF).
+Obeys RFC 5869 (HKDF), RFC 7693 (BLAKE2, keyed).
 Must never know rows, operations or who asks: the table role × operation is the store's.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,8 @@ from moatmail.crypto.seal import SealKey, new_key
 _QUEUE: Final = b"queue"
 _NO_OWNER: Final = 0
 _ACCOUNT_ID: Final = b""
+_DIGEST: Final = 16
+_SALT: Final = 16
 
 
 class Vault:
@@ -34,12 +37,13 @@ class Vault:
     The mailbox names, credentials and keys it opens raise SealBrokenError when they are damaged, swapped or wrapped under another master key.
     """
 
-    __slots__ = ("_master", "_older")
+    __slots__ = ("_master", "_older", "_thread_key")
 
     def __init__(self, master: bytes, older: Sequence[bytes] = ()) -> None:
         """Take the master key (32 octets) and, during a rotation, older ones that still open; raise ValueError for another length."""
         self._master = SealKey(master)
         self._older = tuple(SealKey(key) for key in older)
+        self._thread_key = self.hash_key("thread")
 
     def __repr__(self) -> str:
         return f"Vault({self.fingerprint})"
@@ -81,6 +85,11 @@ class Vault:
     def hash_key(self, name: str) -> bytes:
         """Derive the key (32 octets) for keyed hashes of that kind."""
         return self._master.subkey(Purpose.HASH_KEY, name.encode())
+
+    def thread_digests(self, account: int, links: Iterable[bytes]) -> list[bytes]:
+        """Give the keyed digests (16 octets each) of what ties messages of an account together; a rotation of the master key makes them anew."""
+        key, salt = self._thread_key, account.to_bytes(_SALT, "big")
+        return [blake2b(link, digest_size=_DIGEST, key=key, salt=salt).digest() for link in links]
 
     # ---- accounts ----
 

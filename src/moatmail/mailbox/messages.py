@@ -18,6 +18,7 @@ from moatmail.crypto.cover import AccountKeys, MessageKeys, cover_to_public, cov
 from moatmail.crypto.seal import Purpose, SealKey, new_id
 from moatmail.mailbox.index import words
 from moatmail.mailbox.prefix import Prefix, for_reader, summarize
+from moatmail.mailbox.thread_links import links
 from moatmail.message import summary, trace
 from moatmail.message.structure import Structure
 from moatmail.store.operations import INBOX, Delivery, NewContent, NewMessage
@@ -97,6 +98,7 @@ def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys,
         size=made.size,
         received_at=prepared.received_at,
         words=words.seal(sealing, account, message_id, _words(made, prefix, prepared.words)) if prepared.words is not None else b"",
+        links=links(made),
     )
 
 

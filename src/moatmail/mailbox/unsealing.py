@@ -13,9 +13,10 @@ from moatmail.crypto.seal import Purpose, open_sealed
 from moatmail.message.summary import Summary, decode
 from moatmail.store.index_items import UnindexedRow
 from moatmail.store.queries import MessageRow
+from moatmail.store.thread_items import UnthreadedRow
 
 
-def open_summary(keys: AccountKeys, account: int, row: MessageRow | UnindexedRow) -> Summary:
+def open_summary(keys: AccountKeys, account: int, row: MessageRow | UnindexedRow | UnthreadedRow) -> Summary:
     """Give the summary of a row read with it, and nothing else of the message; raises SealBrokenError."""
     message_key = open_cover(keys, account, row.id, row.cover).message_key
     return decoded(open_sealed(message_key, Purpose.SUMMARY, account, row.id, row.summary), row.id)

@@ -17,7 +17,7 @@ from moatmail.core.errors import LocalProtocolError, StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.core.ports.sealer import Purpose
 from moatmail.core.ports.vault import SealedEvidenceKey, Vault
-from moatmail.store import answer_index
+from moatmail.store import answer_index, answer_threads
 from moatmail.store import queries as q
 from moatmail.store.apply.change import ACTIVE, split
 from moatmail.store.apply.placements import placement_row
@@ -283,6 +283,7 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.ListReports: _list_reports,
     q.GetReport: _get_report,
     **answer_index.TABLE,
+    **answer_threads.TABLE,
 }
 
 

@@ -21,7 +21,7 @@ from moatmail.store.sqlite import Database, Row
 _NUMBERS: Final = msgspec.msgpack.Decoder(list[int])
 
 
-def _within(sizes: list[Row]) -> list[Any]:
+def within(sizes: list[Row]) -> list[Any]:
     """Give the keys of (key, octets) rows as far as one answer goes, one at least."""
     keys: list[Any] = []
     octets = 0
@@ -37,7 +37,7 @@ def _list_unindexed(db: Database, query: i.ListUnindexed) -> tuple[i.UnindexedRo
     key = {"account": query.account, "after": query.after}
     # Between two states of the database all rows could go, and an empty answer would pass for the end.
     with db.snapshot():
-        numbers = _within(db.all(index.TAIL_SIZES, key | {"rows": min(query.limit, limits.ROWS)}))
+        numbers = within(db.all(index.TAIL_SIZES, key | {"rows": min(query.limit, limits.ROWS)}))
         rows = db.all(index.TAIL_ROWS, key | {"last": numbers[-1]}) if numbers else []
     return tuple(i.UnindexedRow(*row) for row in rows)
 

@@ -63,7 +63,11 @@ class NewContent(Record, frozen=True):
 
 
 class NewMessage(Record, frozen=True):
-    """One account's copy: the cover over its two keys, sealed prefix, summary and words (none yet: empty), size as its owner sees it."""
+    """One account's copy: the cover over its two keys, sealed prefix, summary and words (none yet: empty), size as its owner sees it.
+
+    `links` are digests of 16 octets, one after another, at most 8: a message belongs to the thread of the first that another one of the account
+    has too. None: its thread is given later.
+    """
 
     id: bytes
     account: int
@@ -74,6 +78,7 @@ class NewMessage(Record, frozen=True):
     size: int
     received_at: float
     words: bytes = b""
+    links: bytes | None = None
 
 
 class Delivery(Record, frozen=True):

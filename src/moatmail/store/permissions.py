@@ -38,6 +38,9 @@ _READING: Final = frozenset(
         "ListPlaced",
         "FindSegments",
         "GetSegmentPart",
+        "ListUnthreaded",
+        "GetThreads",
+        "FindThread",
     }
 )
 _MAILBOX: Final = _READING | {
@@ -50,6 +53,7 @@ _MAILBOX: Final = _READING | {
     "Rewrap",
     "AddWords",
     "AddSegment",
+    "AddThreads",
     "CreateMailbox",
     "RenameMailboxes",
     "DeleteMailbox",

@@ -56,6 +56,11 @@ SEGMENT_MESSAGES: Final = 2000  # messages of one segment: what erasing one of t
 SEGMENT_OCTETS: Final = 16 * 1024 * 1024  # octets of all its parts: they travel in one frame, and are overwritten when one message is erased
 SEGMENTS_DROPPED: Final = 8  # segments dropped in one operation
 
+# ---- threads ----
+THREAD_DIGEST: Final = 16  # octets of one digest that ties a message to others
+THREAD_LINKS: Final = 8  # digests of one message: a row each, whatever its header says (RFC 5322 §3.6.4 lets References grow without bound)
+THREAD_HEIRS: Final = 32  # messages of a thread, the newest, that are asked what of an erased one they mention too
+
 # ---- answers ----
 ROWS: Final = 500  # rows of one page: under 0.5 ms on the loop
 UID_GAP: Final = 8  # UIDs between two asked ones that are cheaper to read over than to ask around

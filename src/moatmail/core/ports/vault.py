@@ -7,6 +7,7 @@ Must never know the master key or how a key is wrapped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -80,6 +81,10 @@ class Vault(Protocol):
 
     def hash_key(self, name: str) -> bytes:
         """Give the key (32 octets) for keyed hashes of that kind."""
+        ...
+
+    def thread_digests(self, account: int, links: Iterable[bytes]) -> list[bytes]:
+        """Give for each of `links` (16 octets) 16 others that nobody can tell without the master key, and that no other account has."""
         ...
 
     def new_account(self, account: int) -> NewAccount:

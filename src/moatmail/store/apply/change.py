@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError
-from moatmail.store.apply import index, signing
+from moatmail.store.apply import index, signing, threads
 from moatmail.store.apply.erase import drop_references
 from moatmail.store.apply.mailboxes import next_uidvalidity
 from moatmail.store.apply.work import Work
@@ -196,6 +196,7 @@ def _remove_account(work: Work, item: RemoveAccount) -> Record:
     work.effects.accounts.add(account)
     contents: Counter[bytes] = Counter(dict(work.db.all(messages.ACCOUNT_CONTENTS, own)))
     index.erase_account(work, account)
+    threads.erase_account(work, account)
     work.db.run(messages.KEEP_HIGHEST_NUMBER)
     work.db.run(messages.ERASE_ACCOUNT_MESSAGES, own)
     for (mailbox,) in work.db.all(directory.MAILBOX_IDS, own):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from moatmail.core.errors import ConflictError, NotFoundError, OverQuotaError
-from moatmail.store.apply import index
+from moatmail.store.apply import index, threads
 from moatmail.store.apply.kept import keep_decision
 from moatmail.store.apply.signing import is_new, keep_reports
 from moatmail.store.apply.work import Work
@@ -54,6 +54,7 @@ def deliver(work: Work, deliveries: Iterable[Delivery]) -> tuple[tuple[Placed, .
     placed = []
     for delivery in deliveries:
         message = delivery.message
+        tied = threads.tie(work, message.account, message.links)
         new = work.db.one(
             messages.ADD_MESSAGE,
             {
@@ -66,6 +67,8 @@ def deliver(work: Work, deliveries: Iterable[Delivery]) -> tuple[tuple[Placed, .
                 "cover": message.cover,
                 "prefix": message.prefix,
                 "summary": message.summary,
+                "thread": tied.thread,
+                "links": tied.links,
             },
         )
         if new is None:

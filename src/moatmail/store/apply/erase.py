@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from moatmail.core.limits import store as limits
-from moatmail.store.apply import index, recoverable
+from moatmail.store.apply import index, recoverable, threads
 from moatmail.store.apply.work import Work
 from moatmail.store.operations import EraseDue, TruncateWAL
 from moatmail.store.sql import messages
@@ -41,6 +41,7 @@ def erase_until(work: Work, now: float, limit: int) -> int:
     if taken:
         work.db.run(messages.KEEP_HIGHEST_NUMBER)
     work.db.run_many(messages.ERASE_MESSAGE, [{"number": one.number} for one in taken])
+    threads.erase(work, taken)
     drop_references(work, Counter(one.content for one in taken))
     _count(work, taken)
     return len(taken)
@@ -51,6 +52,8 @@ class _Due(NamedTuple):
     account: int
     content: bytes
     size: int
+    thread: bytes | None
+    links: bytes | None
 
 
 def _segments(work: Work, due: Sequence[_Due]) -> dict[int, index.Segment]:

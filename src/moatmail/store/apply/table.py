@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from moatmail.core.errors import LocalProtocolError
-from moatmail.store import index_items, operations
-from moatmail.store.apply import account, change, deliver, erase, index, kept, mailboxes, placements, queue
+from moatmail.store import index_items, operations, thread_items
+from moatmail.store.apply import account, change, deliver, erase, index, kept, mailboxes, placements, queue, threads
 from moatmail.store.apply.work import Work
 from moatmail.store.sql import state
 
@@ -47,6 +47,7 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     index_items.DropSegments: index.drop_segments,
     index_items.SetSummary: index.set_summary,
     index_items.Retail: index.retail,
+    thread_items.AddThreads: threads.add_threads,
 }
 
 GROWING: Final = frozenset(
@@ -59,6 +60,7 @@ GROWING: Final = frozenset(
         operations.RecordDecision,
         index_items.AddWords,
         index_items.AddSegment,
+        thread_items.AddThreads,
     }
 )
 """What is refused while the disk has no room: everything else shrinks, or is small and needed to make room."""

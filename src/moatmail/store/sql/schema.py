@@ -148,6 +148,10 @@ MESSAGE = Table(
     Column("cover", LargeBinary, nullable=False),
     Column("prefix", LargeBinary, nullable=False),
     Column("summary", LargeBinary, nullable=False),
+    # RFC 8474 §5.2: never changed once given; NULL where none was given yet, as to mail kept before there were threads.
+    Column("thread", LargeBinary(16)),
+    # The keyed digests of what it mentions, one after another: erasing it finds their rows in thread_link, and those that others need.
+    Column("links", LargeBinary),
     UniqueConstraint("id"),
 )
 OLD_COVER = Index("ix_message_old_cover", MESSAGE.c.account, sqlite_where=MESSAGE.c.cover_kind == 1, postgresql_where=MESSAGE.c.cover_kind == 1)
@@ -159,6 +163,9 @@ RECOVERABLE = Index(
     sqlite_where=MESSAGE.c.erase_at.is_not(None),
     postgresql_where=MESSAGE.c.erase_at.is_not(None),
 )
+UNTHREADED = Index("ix_message_unthreaded", MESSAGE.c.account, sqlite_where=MESSAGE.c.thread.is_(None), postgresql_where=MESSAGE.c.thread.is_(None))
+# Threads are numbered by time, so that new ones come to the end of it: an index by account would cost each delivery a page of its own.
+BY_THREAD = Index("ix_message_thread", MESSAGE.c.thread, sqlite_where=MESSAGE.c.thread.is_not(None), postgresql_where=MESSAGE.c.thread.is_not(None))
 ERASE_AT = Index("ix_message_erase_at", MESSAGE.c.erase_at, sqlite_where=MESSAGE.c.erase_at.is_not(None), postgresql_where=MESSAGE.c.erase_at.is_not(None))
 
 PLACEMENT = Table(
@@ -195,6 +202,19 @@ CONTENT = Table(
     Column("size", NUMBER, nullable=False),
     # NULL: the file named by the id holds it.
     Column("blob", LargeBinary),
+)
+
+# ---------------------------------------------------------------- threads
+
+# Which thread mentions what, as keyed digests: a row stays as long as a message of that thread has its digest among its links.
+THREAD_LINK = Table(
+    "thread_link",
+    METADATA,
+    Column("account", NUMBER, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("thread", LargeBinary(16), nullable=False),
+    PrimaryKeyConstraint("account", "digest"),
+    sqlite_with_rowid=False,
 )
 
 # ---------------------------------------------------------------- search
