@@ -70,6 +70,13 @@ class Uids:
 
 
 @dataclass(frozen=True, slots=True)
+class Marked:
+    """The message has a mark: `marks` holds an octet for each message of the snapshot, 0 or 1; whoever asks has looked."""
+
+    marks: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ModSeq:
     """The mod-sequence is `value` or higher."""
 
@@ -155,7 +162,24 @@ class Text:
 
 
 Criterion = (
-    And | Or | Not | Flag | Keyword | Uids | ModSeq | Larger | Smaller | Received | Saved | ReceivedUntil | ReceivedFrom | Sent | HeaderText | Body | Text
+    And
+    | Or
+    | Not
+    | Flag
+    | Keyword
+    | Uids
+    | Marked
+    | ModSeq
+    | Larger
+    | Smaller
+    | Received
+    | Saved
+    | ReceivedUntil
+    | ReceivedFrom
+    | Sent
+    | HeaderText
+    | Body
+    | Text
 )
 
 

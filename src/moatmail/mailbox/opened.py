@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
+from moatmail.mailbox.threaded import give_threads
 from moatmail.mailbox.uncommitted import Uncommitted
 from moatmail.mailbox.view import Views
 from moatmail.store.content import ContentFiles
@@ -175,7 +176,7 @@ class OpenAccounts:
                     self.rewrap(opened)
 
     def rewrap(self, opened: Opened) -> None:
-        """Begin to re-wrap an account's covers, and to index its messages, in the background; one round at a time for each account."""
+        """Begin to re-wrap an account's covers, to give its messages threads and to index them, in the background; one round at a time for each account."""
         opened.rewrapped_at = self._clock.monotonic()
         if opened.tended:
             return
@@ -189,19 +190,30 @@ class OpenAccounts:
             await self._rewrap(opened)
             # One account after another: what nobody waits for shall not take the readers' time all at once.
             async with self._tending:
+                await self._thread(opened)
                 await self._index(opened)
         finally:
             opened.tended = False
 
+    async def _thread(self, opened: Opened) -> None:
+        async with self._told("threads", f"messages of account {opened.id} were not given their threads", "they have no THREADID"):
+            await give_threads(opened, lambda: opened.sessions > 0 and not opened.ended)
+
     async def _index(self, opened: Opened) -> None:
-        try:
+        async with self._told("index", f"messages of account {opened.id} were not indexed", "searches open them instead"):
             await Tender(opened, lambda: opened.sessions > 0 and not opened.ended).run(self._clock.now())
+
+    @contextlib.asynccontextmanager
+    async def _told(self, kind: str, what: str, instead: str) -> AsyncIterator[None]:
+        """Tell of a round that failed, unless the next one may go on."""
+        try:
+            yield
         except TemporaryError:
             return  # the next round goes on
         except MoatmailError as error:
-            self._events.emit(Event.of("index.failed", f"messages of account {opened.id} were not indexed: {error.public}; searches open them instead"))
+            self._events.emit(Event.of(f"{kind}.failed", f"{what}: {error.public}; {instead}"))
         except Exception as error:  # noqa: BLE001  what a stranger's message may do to a parser must not end the round unheard
-            self._events.emit(Event.of("index.fault", f"messages of account {opened.id} were not indexed: {error!r}", alert=True))
+            self._events.emit(Event.of(f"{kind}.fault", f"{what}: {error!r}", alert=True))
 
     async def _rewrap(self, opened: Opened) -> None:
         try:

@@ -19,7 +19,7 @@ from itertools import compress
 from operator import and_, or_
 from typing import Any, Final, cast
 
-from moatmail.mailbox.criteria import And, Criterion, Flag, Keyword, ModSeq, Not, Or, Uids
+from moatmail.mailbox.criteria import And, Criterion, Flag, Keyword, Marked, ModSeq, Not, Or, Uids
 
 ORDER: Final = "little"
 """The octet of the first message is the lowest of a column."""
@@ -146,10 +146,15 @@ def _uids(snapshot: Snapshot, criterion: Uids) -> bytes:
     return bytes(column)
 
 
+def _marked(_snapshot: Snapshot, criterion: Marked) -> bytes:
+    return criterion.marks
+
+
 def _modseq(snapshot: Snapshot, criterion: ModSeq) -> bytes:
     return bytes(map(criterion.value.__le__, snapshot.modseqs))
 
 
 _MAKERS: Final[dict[type[Any], Callable[[Snapshot, Criterion], bytes]]] = {
-    kind: cast("Callable[[Snapshot, Criterion], bytes]", maker) for kind, maker in ((Flag, _flag), (Keyword, _keyword), (Uids, _uids), (ModSeq, _modseq))
+    kind: cast("Callable[[Snapshot, Criterion], bytes]", maker)
+    for kind, maker in ((Flag, _flag), (Keyword, _keyword), (Uids, _uids), (Marked, _marked), (ModSeq, _modseq))
 }

@@ -153,7 +153,7 @@ class ListNumbers(Query[NumbersPage], frozen=True):
 
 
 class PlacedRow(Record, frozen=True):
-    """What a list of messages needs beside their summaries: UID, message number and id, size, and when it came and was put here."""
+    """What a list of messages needs beside their summaries: UID, message number and id, size, when it came and was put here, its thread if it has one."""
 
     uid: int
     number: int
@@ -161,6 +161,7 @@ class PlacedRow(Record, frozen=True):
     size: int
     received_at: float
     saved_at: float
+    thread: bytes = b""
 
 
 class ListPlaced(Query[tuple[PlacedRow, ...]], frozen=True):

@@ -37,10 +37,11 @@ from moatmail.message.summary import Summary, for_utf8
 from moatmail.net.drive import PeerGoneError
 from moatmail.store.index_items import PlacedRow
 from moatmail.store.queries import MessageRow
+from moatmail.store.thread_items import GetThreads
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
-from moatmail.wire.imap.object_id import email_id
+from moatmail.wire.imap.object_id import email_id, thread_id
 
 _Maker = Callable[["_Subject"], bytes | None]
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
@@ -57,6 +58,7 @@ class Plan:
     content: bool
     summary: bool
     sets_seen: bool
+    threads: bool = False
     quick: tuple[_Maker, ...] = ()
     """What makes each item without the content; None of a message means that its content is needed all the same."""
 
@@ -93,6 +95,7 @@ class Plan:
             or bool(sections and not content)
             or (utf8 and Attribute.RFC822_SIZE in items),
             sets_seen=any(not section.peek for section in sections),
+            threads=Attribute.THREADID in items,
             quick=() if content else tuple([_quick(item) for item in items]),
         )
 
@@ -229,13 +232,14 @@ class Fetch:
         elif not self._plan.from_arrays:
             found = await fetch_rows(self._conversation.account, self._selected.mailbox, [uid for _number, uid in page])
             rows = {uid: Known(row) for uid, row in found.items()}
+        threads = await _fetch_threads(self._conversation, self._plan, page)
         await self._conversation.pause()
         for number, uid in page:
             known = rows.get(uid)
             if known is None and not self._plan.from_arrays:
                 self.missing = True
                 continue
-            subject = _Subject(number, uid, self._selected, view, known.row if known is not None else None)
+            subject = _Subject(number, uid, self._selected, view, known.row if known is not None else None, thread=threads.get(uid, b""))
             if not await self._write_quickly(subject, known, told_seen=uid in seen):
                 await self._write_one(subject, known, told_seen=uid in seen)
         if seen and not (self.missing or self.undecodable or self.damaged):
@@ -423,6 +427,14 @@ class Fetch:
             raise PeerGoneError from None
 
 
+async def _fetch_threads(conversation: Conversation, plan: Plan, page: Sequence[tuple[int, int]]) -> dict[int, bytes]:
+    """Give the threads of a page's messages by UID, where they are asked for; nobody keeps them, for a message that has none may get one."""
+    if not plan.threads or not page:
+        return {}
+    account, mailbox = conversation.account, conversation.box.mailbox
+    return dict(await account.store.read(GetThreads(account.id, mailbox, tuple([uid for _number, uid in page]))))
+
+
 def _part(spans: list[Span], places: slice) -> list[Span]:
     """Give the part of ranges that lies at some places, counted over all of them."""
     kept: list[Span] = []
@@ -446,6 +458,7 @@ class _Subject:
     row: MessageRow | None
     message: OpenMessage | None = None
     summary: Summary | None = None
+    thread: bytes = b""
 
     def known(self) -> MessageRow:
         """Give the row."""
@@ -515,9 +528,9 @@ def _email_id(row: MessageRow | PlacedRow) -> bytes:
     return responses.rendered_item(b"EMAILID", b"(%b)" % email_id(row.id))
 
 
-def _thread_id(_row: MessageRow | PlacedRow) -> bytes:
-    # RFC 8474 §5.2: a server that keeps no threads says so of every message; one told once may never change.
-    return b"THREADID NIL"
+def _thread_id(thread: bytes) -> bytes:
+    # RFC 8474 §5.2: NIL of a message of before that has none yet; one told once never changes.
+    return responses.rendered_item(b"THREADID", b"(%b)" % thread_id(thread) if thread else b"NIL")
 
 
 def _size(subject: _Subject) -> bytes:
@@ -531,10 +544,10 @@ def _internal_date(subject: _Subject) -> bytes:
     return responses.rendered_item(b"INTERNALDATE", format_date_time(ZonedMoment(int(subject.known().received_at // 1))))
 
 
-_FROM_ROWS: Final[dict[Attribute, Callable[[MessageRow | PlacedRow], bytes]]] = {
+_FROM_ROWS: Final[dict[Attribute, Callable[[PlacedRow], bytes]]] = {
     Attribute.SAVEDATE: _save_date,
     Attribute.EMAILID: _email_id,
-    Attribute.THREADID: _thread_id,
+    Attribute.THREADID: lambda row: _thread_id(row.thread),
 }
 _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.UID: lambda subject: responses.uid_item(subject.uid),
@@ -544,7 +557,7 @@ _ITEMS: Final[dict[Attribute, Callable[[_Subject], bytes]]] = {
     Attribute.RFC822_SIZE: _size,
     Attribute.SAVEDATE: lambda subject: _save_date(subject.known()),
     Attribute.EMAILID: lambda subject: _email_id(subject.known()),
-    Attribute.THREADID: lambda subject: _thread_id(subject.known()),
+    Attribute.THREADID: lambda subject: _thread_id(subject.thread),
     # RFC 8970 §3.1: made at delivery; a message that has none is told as the empty string.
     Attribute.PREVIEW: lambda subject: responses.rendered_item(b"PREVIEW", string(subject.summarized().preview.encode())),
     Attribute.ENVELOPE: lambda subject: responses.rendered_item(b"ENVELOPE", subject.summarized().envelope),

@@ -18,6 +18,7 @@ from itertools import compress
 from typing import Any, Final
 
 from moatmail.core.limits.endpoints import PROGRESS_EVERY, SLICE
+from moatmail.core.limits.mailbox import PAGE
 from moatmail.endpoints.imap.alter import current_view
 from moatmail.endpoints.imap.answers import Numbers, put_extended, put_numbers
 from moatmail.endpoints.imap.conversation import Conversation
@@ -32,9 +33,10 @@ from moatmail.mailbox.search_reader import MailboxReader
 from moatmail.mailbox.view import View
 from moatmail.net.drive import PeerGoneError
 from moatmail.store.queries import FindMessages
+from moatmail.store.thread_items import FindThread
 from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap import search as keys
-from moatmail.wire.imap.object_id import read_email_id
+from moatmail.wire.imap.object_id import read_email_id, read_thread_id
 from moatmail.wire.imap.search import SearchKey, SearchReturn
 from moatmail.wire.imap.sequence import merge
 
@@ -113,9 +115,10 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     aligned = selected.is_aligned(view)
     snapshot = take_snapshot(selected, view)
     uids_of = await _email_ids(conversation, selected, command.key)
-    criterion = translate(command.key, Present(selected, conversation.now(), uids_of))
-    reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     slices = watched(conversation, command)
+    threads = {one: await _in_thread(conversation, selected, one, snapshot, slices) for one in _thread_ids(command.key)}
+    criterion = translate(command.key, Present(selected, conversation.now(), uids_of, threads))
+    reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
     await slices.pause()
     places = await search(criterion, snapshot, reader, slices, need)
     slices.goal = 0  # what comes after it, an order or threads, was not counted
@@ -214,11 +217,12 @@ def take_snapshot(selected: Selected, view: View) -> Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What keys are relative to: the messages the client was told of, the time, and where messages named by EMAILID lie."""
+    """What keys are relative to: the messages the client was told of, the time, where messages named by EMAILID lie, and which THREADID names."""
 
     selected: Selected
     now: float
     uids_of: Mapping[bytes, Sequence[int]] = field(default_factory=dict)
+    threads: Mapping[bytes, Criterion] = field(default_factory=dict)
 
 
 async def _email_ids(conversation: Conversation, selected: Selected, key: SearchKey) -> dict[bytes, list[int]]:
@@ -230,6 +234,36 @@ async def _email_ids(conversation: Conversation, selected: Selected, key: Search
         for id_, uid in await account.store.read(FindMessages(account.id, selected.mailbox, tuple(wanted))):
             uids_of.setdefault(wanted[id_], []).append(uid)
     return uids_of
+
+
+def _thread_ids(key: SearchKey) -> list[bytes]:
+    return list(dict.fromkeys([named.object_id for named in keys.leaves(key) if isinstance(named, keys.ThreadId)]))
+
+
+async def _in_thread(conversation: Conversation, selected: Selected, object_id: bytes, snapshot: Snapshot, slices: Slices) -> Criterion:
+    """Give the messages that a THREADID key names as criterion, found by their index in pages: few as UIDs, many as marks, never more than there are."""
+    thread = read_thread_id(object_id)
+    store, account = conversation.account.store, conversation.account.id
+    uids: list[int] = []
+    marks = bytearray()
+    last = (0, 0)
+    while thread and (page := await store.read(FindThread(account, selected.mailbox, thread, *last, limit=PAGE))):
+        last = page[-1]
+        uids.extend([uid for _number, uid in page])
+        if len(uids) > PAGE and not marks:
+            marks = bytearray(len(snapshot.uids))
+        if marks:
+            _mark(marks, snapshot.uids, uids)
+            uids.clear()
+        await slices.pause()
+    return criteria.Marked(bytes(marks)) if marks else criteria.Uids(tuple([(uid, uid) for uid in sorted(uids)]))
+
+
+def _mark(marks: bytearray, present: Sequence[int], uids: Sequence[int]) -> None:
+    for uid in uids:
+        place = bisect_left(present, uid)
+        if place < len(present) and present[place] == uid:
+            marks[place] = 1
 
 
 def translate(key: SearchKey, present: Present) -> Criterion:
@@ -291,5 +325,5 @@ _TRANSLATORS: Final[dict[type[Any], Callable[[Any, Present], Criterion]]] = {
     keys.Sent: lambda key, _: criteria.Sent(criteria.Relation(key.relation.value), key.day),
     keys.ModSeq: lambda key, _: criteria.ModSeq(key.value),
     keys.EmailId: _email_id,
-    keys.ThreadId: lambda _key, _: criteria.Not(criteria.And()),  # RFC 8474 §5.2: nobody has one, so nothing matches
+    keys.ThreadId: lambda key, present: present.threads[key.object_id],
 }

@@ -97,7 +97,7 @@ NUMBERS_AFTER = statement(
 )
 PLACED = statement(
     page(
-        select(_p.uid, _m.number, _m.id, _m.size, _m.received_at, _p.saved_at)
+        select(_p.uid, _m.number, _m.id, _m.size, _m.received_at, _p.saved_at, func.coalesce(_m.thread, _NOTHING))
         .select_from(PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox).join(MESSAGE, _m.number == _p.message))
         .where(MAILBOX.c.id == given("mailbox"), MAILBOX.c.account == given("account"), _p.uid.between(given("first"), given("last")))
         .order_by(_p.uid)

@@ -78,7 +78,9 @@ MAKE_RECOVERABLE = statement(update(MESSAGE).where(_m.number == given("of_number
 OLDEST_RECOVERABLE = statement(
     page(select(_m.number, _m.size, _m.erase_at).where(_m.account == given("account"), _m.erase_at.is_not(None)).order_by(_m.erase_at, _m.number))
 )
-DUE_FOR_ERASURE = statement(page(select(_m.number, _m.account, _m.content, _m.size, _m.thread, _m.links).where(_m.erase_at <= given("now")).order_by(_m.erase_at)))
+DUE_FOR_ERASURE = statement(
+    page(select(_m.number, _m.account, _m.content, _m.size, _m.thread, _m.links).where(_m.erase_at <= given("now")).order_by(_m.erase_at))
+)
 ERASE_MESSAGE = statement(delete(MESSAGE).where(_m.number == given("number")))
 ERASED_WITH_ACCOUNT = or_(
     _m.number.in_(select(_p.message).join(MAILBOX, MAILBOX.c.id == _p.mailbox).where(MAILBOX.c.account == given("account"))),

@@ -53,9 +53,7 @@ SET_THREAD = statement(update(MESSAGE).where(_m.number == given("of_number")).va
 # ---- what is without a thread ----
 _WITHOUT = (_m.account == given("account")) & _m.thread.is_(None) & (_m.number > given("after"))
 UNTHREADED_SIZES = statement(page(select(_m.number, func.length(_m.summary)).where(_WITHOUT).order_by(_m.number)))
-UNTHREADED_ROWS = statement(
-    select(_m.number, _m.id, _m.cover, _m.summary).where(_WITHOUT, _m.number <= given("last")).order_by(_m.number)
-)
+UNTHREADED_ROWS = statement(select(_m.number, _m.id, _m.cover, _m.summary).where(_WITHOUT, _m.number <= given("last")).order_by(_m.number))
 
 # ---- threads of a mailbox ----
 _OWN = PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox).join(MESSAGE, _m.number == _p.message)
@@ -70,7 +68,6 @@ IN_THREAD = statement(
         .where(
             _MINE,
             _m.thread == given("thread"),
-            _m.account == given("account"),
             _m.number >= given("after"),
             tuple_(_m.number, _p.uid) > tuple_(given("after"), given("after_uid")),
         )

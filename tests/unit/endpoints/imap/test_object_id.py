@@ -79,15 +79,6 @@ async def test_a_message_keeps_its_identifier_through_copy_and_move(lab: Lab) ->
     assert await other.ok("FETCH 1:* (EMAILID)") == []
 
 
-async def test_no_thread_has_an_identifier_yet(lab: Lab) -> None:
-    # RFC 8474 §5.2: NIL for all, and a search for one finds nothing.
-    await lab.deliver(HELLO)
-    client = await lab.client(select="INBOX")
-    assert await client.ok("FETCH 1 (THREADID)") == [b"1 FETCH (THREADID NIL)"]
-    assert await client.ok("SEARCH THREADID T1") == [b"SEARCH"]
-    assert await client.ok("SEARCH NOT THREADID T1") == [b"SEARCH 1"]
-
-
 async def test_searching_by_identifier(lab: Lab) -> None:
     # RFC 8474 §6.
     await lab.deliver(HELLO, HELLO, HELLO)

@@ -24,12 +24,8 @@ def upgrade() -> None:
     """Make room for threads; mail kept before gets its own when its owner's session looks."""
     op.add_column("message", sa.Column("thread", sa.LargeBinary(length=16)))
     op.add_column("message", sa.Column("links", sa.LargeBinary()))
-    op.create_index(
-        "ix_message_unthreaded", "message", ["account"], sqlite_where=sa.text("thread IS NULL"), postgresql_where=sa.text("thread IS NULL")
-    )
-    op.create_index(
-        "ix_message_thread", "message", ["thread"], sqlite_where=sa.text("thread IS NOT NULL"), postgresql_where=sa.text("thread IS NOT NULL")
-    )
+    op.create_index("ix_message_unthreaded", "message", ["account"], sqlite_where=sa.text("thread IS NULL"), postgresql_where=sa.text("thread IS NULL"))
+    op.create_index("ix_message_thread", "message", ["thread"], sqlite_where=sa.text("thread IS NOT NULL"), postgresql_where=sa.text("thread IS NOT NULL"))
     op.create_table(
         "thread_link",
         sa.Column("account", NUMBER, nullable=False),
