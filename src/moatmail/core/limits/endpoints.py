@@ -12,6 +12,7 @@ from typing import Final
 # ---- IMAP ----
 FAILED_LOGINS: Final = 3  # of one session; then BYE: who guesses has to connect anew
 WRITE_OCTETS: Final = 32 * 1024  # of answers gathered before they leave: bounds what a session holds of a long FETCH
+RESPONSE_OCTETS: Final = 512 * 1024  # of one message's FETCH response held until all of it is known to open; beyond it leaves as it is made
 FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a millisecond
 NUMBERS: Final = 2000  # message numbers of an answer rendered at once: about a millisecond
 SLICE: Final = 10_000  # numbers looked at once where one costs less than a tenth of a microsecond

@@ -58,6 +58,11 @@ async def render(message: OpenMessage, item: BinarySection, pause: Callable[[], 
     return Streamed(responses.section_head(item.label, size, eight_bit=has_nul), _decoded(message, place, item))
 
 
+def check_encoding(message: OpenMessage, item: BinarySection) -> None:
+    """Raise UnknownEncodingError for a part that `render` could not give."""
+    _place(message, item)
+
+
 def _place(message: OpenMessage, item: BinarySection) -> tuple[int, int, str] | None:
     """Give start, length and encoding of a part; the message as a whole has none of its own, for its header is in it."""
     if not item.part:

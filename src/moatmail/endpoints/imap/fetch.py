@@ -19,9 +19,10 @@ from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, NUMBERS, PAG
 from moatmail.core.limits.mailbox import LISTING_FROM
 from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
 from moatmail.endpoints.imap.alter import current_view, resolve
-from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, render
+from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, check_encoding, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.fetch_listed import Listed, ListedRows
+from moatmail.endpoints.imap.fetch_response import FetchResponse
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync
@@ -34,7 +35,6 @@ from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.view import View
 from moatmail.message.summary import Summary, for_utf8
-from moatmail.net.drive import PeerGoneError
 from moatmail.store.index_items import PlacedRow
 from moatmail.store.queries import MessageRow
 from moatmail.store.thread_items import GetThreads
@@ -363,68 +363,41 @@ class Fetch:
 
     async def _write_one(self, subject: _Subject, known: Known | None, *, told_seen: bool) -> None:
         """Write one FETCH response; a message that does not open is left out, and told at the end."""
+        by_uid = self._conversation.uid_only
+        response = FetchResponse(self._conversation, subject.uid if by_uid else subject.number, by_uid=by_uid)
         try:
             if known is not None and self._plan.known:
                 if self._plan.summary:
                     subject.summary = self._summary(known)
                 subject.message = OpenMessage(self._conversation.account, known.row, known.opened, utf8=self._conversation.utf8)
-            await self._write_items(subject, told_seen=told_seen)
-        except SealBrokenError as error:
-            self._note_damage(error)
-        except UnknownEncodingError:
-            self.undecodable = True
-        except NotFoundError:
-            self.missing = True
+            await self._write_items(subject, response, told_seen=told_seen)
+        except (SealBrokenError, NotFoundError, UnknownEncodingError) as error:
+            if response.begun:
+                response.cut_off(error)
+            if isinstance(error, SealBrokenError):
+                self._note_damage(error)
+            elif isinstance(error, UnknownEncodingError):
+                self.undecodable = True
+            else:
+                self.missing = True
 
-    async def _write_items(self, subject: _Subject, *, told_seen: bool) -> None:
-        items: list[bytes | Streamed] = []
+    async def _write_items(self, subject: _Subject, response: FetchResponse, *, told_seen: bool) -> None:
         if self._plan.sections and subject.message is not None:
             await subject.message.open(self._conversation.account)
+            for section in self._plan.sections:
+                if isinstance(section, BinarySection):
+                    check_encoding(subject.message, section)  # while all of it can still be refused
+        last = list(_besides(subject, self._plan, self._conversation, told_seen=told_seen))
         for item in self._plan.items:
             if isinstance(item, BodySection):
-                items.append(_section(subject, item))
+                await response.add(_section(subject, item))
             elif isinstance(item, BinarySection):
-                items.append(await render(subject.opened(), item, self._conversation.pause))
+                await response.add(await render(subject.opened(), item, self._conversation.pause))
             else:
-                items.append(_ITEMS[item](subject))
-        items.extend(_besides(subject, self._plan, self._conversation, told_seen=told_seen))
-        await self._write(subject, items)
-
-    async def _write(self, subject: _Subject, items: list[bytes | Streamed]) -> None:
-        engine, by_uid = self._conversation.engine, self._conversation.uid_only
-        number = subject.uid if by_uid else subject.number
-        if all(isinstance(item, bytes) for item in items):
-            line = b"* %b\r\n" % responses.fetch(number, [item for item in items if isinstance(item, bytes)], by_uid=by_uid)
-            engine.write(line)
-            self._written += len(line)
-        else:
-            engine.write(b"* " + responses.fetch_head(number, by_uid=by_uid))
-            for place, item in enumerate(items):
-                engine.write(b" " if place else b"")
-                if isinstance(item, bytes):
-                    engine.write(item)
-                else:
-                    await self._stream(item)
-            engine.write(b")\r\n")
+                await response.add(_ITEMS[item](subject))
+        self._written += response.end(last)
         if await self._conversation.pause(self._written):
             self._written = 0
-
-    async def _stream(self, item: Streamed) -> None:
-        """Write large content in pieces, each awaited: memory stays bounded, however slow the reader."""
-        engine = self._conversation.engine
-        pieces = item.pieces
-        first = next(pieces)  # what does not open at all is found before the literal is announced
-        engine.write(item.head + first)
-        await self._conversation.flush()
-        try:
-            for octets in pieces:
-                engine.write(octets)
-                await self._conversation.flush()
-        except SealBrokenError as error:
-            # In the middle of a literal nothing can be said; a client that misses the rest knows that it has nothing.
-            self._conversation.alert(error)
-            self._conversation.connection.abort()
-            raise PeerGoneError from None
 
 
 async def _fetch_threads(conversation: Conversation, plan: Plan, page: Sequence[tuple[int, int]]) -> dict[int, bytes]:

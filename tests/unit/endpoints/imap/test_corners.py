@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits import store as limits
+from moatmail.core.limits.endpoints import RESPONSE_OCTETS
 from moatmail.endpoints.imap import fetch
 from moatmail.endpoints.imap.alter import current_view
 from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.mailbox.reading import OpenMessage
 from moatmail.mailbox.view import View
+from moatmail.net.drive import Connection
 from tests.unit.endpoints.imap.lab import HELLO, Lab
 
 ATTACHED = (
@@ -120,3 +126,50 @@ async def test_a_search_finds_what_an_attachment_is_called(lab: Lab, key: str) -
     client = await lab.client(select="INBOX")
     await client.ok("ENABLE UTF8=ACCEPT")
     assert (await client.ok(f'SEARCH {key} "köstliches"')) == [b"SEARCH 2"]
+
+
+LARGE = HELLO + b"".join(b"line %06d of a long message that fills some chunks\r\n" % number for number in range(12_000))
+
+
+@pytest.mark.parametrize("items", ["(UID BODY.PEEK[TEXT])", "(BODY.PEEK[HEADER] BODY.PEEK[TEXT] UID)"], ids=["at its beginning", "behind another item"])
+async def test_a_large_message_that_does_not_open_leaves_no_torn_response(lab: Lab, monkeypatch: pytest.MonkeyPatch, items: str) -> None:
+    client = await lab.client(select="INBOX")
+    for content in (LARGE, HELLO):
+        await client.append("INBOX", content)
+    read = OpenMessage.read
+
+    def broken(message: OpenMessage, start: int, length: int) -> Iterator[bytes]:
+        if message.size > len(HELLO) * 10:
+            raise SealBrokenError
+        yield from read(message, start, length)
+
+    monkeypatch.setattr(OpenMessage, "read", broken)
+    told = await client.command(f"FETCH 1:2 {items}")
+    assert [line.split()[:2] for line in told] == [[b"2", b"FETCH"]]
+    assert client.tagged.startswith(b"NO [SERVERBUG]")
+
+
+async def test_many_sections_of_one_message_cost_a_bounded_buffer_and_others_have_their_turn(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await lab.client(select="INBOX")
+    await client.append("INBOX", LARGE)
+    largest, rounds = 0, 0
+    write, pause = Connection.write, Conversation.pause
+
+    def noted(connection: Connection[object], octets: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(octets))
+        write(connection, octets)
+
+    async def counted(conversation: Conversation, written: int = 0) -> bool:
+        nonlocal rounds
+        rounds += 1
+        return await pause(conversation, written)
+
+    monkeypatch.setattr(Connection, "write", noted)
+    monkeypatch.setattr(Conversation, "pause", counted)
+    places = range(0, 64 * 4000, 4000)
+    told = await client.ok("FETCH 1 ({} UID)".format(" ".join(f"BODY.PEEK[]<{place}.262144>" for place in places)))
+    whole = b"".join(b"BODY[]<%d> {262144}\r\n%b " % (place, LARGE[place : place + 262144]) for place in places)
+    assert told == [b"1 FETCH (" + whole + b"UID 1)"]
+    assert largest < 2 * RESPONSE_OCTETS
+    assert rounds > 30
