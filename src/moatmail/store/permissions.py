@@ -62,7 +62,7 @@ _MAILBOX: Final = _READING | {
     "FetchLogin",
 }
 # Making anew what was damaged: with the folder's lock, never over the channel of a running server.
-_REPAIR: Final = frozenset({"DropSegments", "SetSummary", "Retail"})
+_REPAIR: Final = frozenset({"DropSegments", "SetSummary", "Retail", "Recount"})
 # Submission: our own user's message to our own and to others.
 _SUBMISSION: Final = frozenset({"Accept", "LookupAddresses", "GetPostmaster", "GetQueueKeys", "CountQueue", "RecordDecision", "ListSigningKeys"})
 

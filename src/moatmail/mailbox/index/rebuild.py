@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Summaries, words and segments made anew from contents: for the repair of a damaged folder.
+"""Summaries, words and segments made anew from contents, counts from rows: for the repair of a damaged folder.
 
 Obeys docs/security.md: what is made is sealed under the keys of its message, as delivery does it.
 Must never know how damage was found, nor hold the loop: what takes time runs in a thread.
@@ -27,7 +27,8 @@ from moatmail.message import summary
 from moatmail.message.structure import StructureParser
 from moatmail.message.summary import Summary
 from moatmail.store.index_items import AddWords, DropSegments, ListSegments, ListUnindexed, SetSummary, UnindexedRow
-from moatmail.store.queries import GetContent
+from moatmail.store.queries import GetContent, ListMailboxes
+from moatmail.store.repair_items import Recount
 
 _UNREADABLE: Final = (SealBrokenError, NotFoundError, OSError)
 
@@ -87,6 +88,13 @@ async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> R
         done = Rebuilt(done.summaries + len(summaries), done.words + len(made_words), (*done.unreadable, *unreadable))
     await Tender(owner, still_open).run(now)
     return done
+
+
+async def recount(owner: Owner) -> int:
+    """Count every mailbox of the account anew, and the room that its messages take; give how many of these counts were wrong."""
+    listed = await owner.store.read(ListMailboxes(owner.id))
+    wrong = [await owner.store.write(Recount(owner.id, mailbox)) for mailbox in (*(row.id for row in listed.mailboxes), 0)]
+    return sum(wrong)
 
 
 async def fetch_summary(owner: Owner, row: UnindexedRow) -> Summary:

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from moatmail.core.errors import LocalProtocolError
-from moatmail.store import index_items, operations, thread_items
-from moatmail.store.apply import account, change, deliver, erase, index, kept, mailboxes, placements, queue, threads
+from moatmail.store import index_items, operations, repair_items, thread_items
+from moatmail.store.apply import account, change, deliver, erase, index, kept, mailboxes, placements, queue, recount, threads
 from moatmail.store.apply.work import Work
 from moatmail.store.sql import state
 
@@ -48,6 +48,7 @@ _TABLE: Final[dict[type, Callable[[Work, Any], Any]]] = {
     index_items.SetSummary: index.set_summary,
     index_items.Retail: index.retail,
     thread_items.AddThreads: threads.add_threads,
+    repair_items.Recount: recount.recount,
 }
 
 GROWING: Final = frozenset(

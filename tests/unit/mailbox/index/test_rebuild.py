@@ -16,12 +16,13 @@ from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.keyring import Keyring
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox import messages
-from moatmail.mailbox.index.rebuild import drop_segments, fetch_summary, rebuild
+from moatmail.mailbox.index.rebuild import drop_segments, fetch_summary, rebuild, recount
 from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.opened import OpenAccounts
 from moatmail.mailbox.reading import open_summary
 from moatmail.store.index_items import AddWords, CountUnindexed, ListSegments, ListUnindexed, SetSummary, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Accept, Append
+from moatmail.store.queries import ListMailboxes
 from tests.house.indoors import NOW
 from tests.unit.mailbox.box import Box, box_of
 from tests.unit.mailbox.index.test_indexed_search import letter
@@ -160,3 +161,17 @@ async def test_what_no_parser_expected_is_told_and_ends_the_round_alone(box: Box
     assert event.alert
     accounts.close(opened)
     await accounts.stop()
+
+
+async def test_counts_are_made_anew_of_every_mailbox_and_of_the_account(box: Box) -> None:
+    await box.deliver(letter(random.Random(1)))
+    await box.put(letter(random.Random(2)))
+    store = box.house.store
+    assert await recount(box.opened) == 0
+    rows = (await store.read(ListMailboxes(box.opened.id))).mailboxes
+    await store.group._idle.wait()
+    damaged = store.group._writer.db.connection
+    damaged.execute("UPDATE mailbox SET messages = 99, unseen = 5")
+    damaged.execute("UPDATE account SET used_octets = 1")
+    assert await recount(box.opened) == len(rows) + 1
+    assert (await store.read(ListMailboxes(box.opened.id))).mailboxes == rows
