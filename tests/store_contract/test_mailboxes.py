@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, OverQuotaError
@@ -207,6 +209,18 @@ async def test_placements_and_sizes_come_in_pages(store: Store) -> None:
     page = await store.read(q.ListPlacements(alice.account, alice.inbox, after=2, limit=2))
     assert [row.uid for row in page] == [3, 4]
     assert await store.read(q.MessageSizes(alice.account, alice.inbox, after=4)) == ((5, 100, NOW, NOW),)
+
+
+async def test_placements_come_in_columns_that_say_what_rows_say(store: Store) -> None:
+    alice = await house(store)
+    await fill(store, alice, 5)
+    await store.write(o.StoreFlags(new_id(), alice.account, alice.inbox, (2, 4), "add", 9, ("$Work", "later")))
+    rows = await store.read(q.ListPlacements(alice.account, alice.inbox))
+    page = await store.read(q.ListColumns(alice.account, alice.inbox))
+    assert list(zip(array("I", page.uids), array("H", page.flags), array("Q", page.modseqs), strict=True)) == [(row.uid, row.flags, row.modseq) for row in rows]
+    assert page.keywords == ((2, ("$Work", "later")), (4, ("$Work", "later")))
+    assert array("I", (await store.read(q.ListColumns(alice.account, alice.inbox, after=2, limit=2))).uids).tolist() == [3, 4]
+    assert await store.read(q.ListColumns(alice.account + 1, alice.inbox)) == q.ColumnsPage(b"", b"", b"")
 
 
 async def test_a_mailbox_is_made_once_and_its_repetition_is_harmless(store: Store) -> None:

@@ -28,7 +28,7 @@ from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
 from moatmail.mailbox.threaded import give_threads
 from moatmail.mailbox.uncommitted import Uncommitted
-from moatmail.mailbox.view import Views
+from moatmail.mailbox.view import KeptViews, Views
 from moatmail.store.content import ContentFiles
 from moatmail.store.interface import Store
 from moatmail.store.operations import OpenAccount
@@ -100,6 +100,7 @@ class OpenAccounts:
         self._opening: dict[int, asyncio.Lock] = {}
         self._recents = Recents()
         self._parts = PartCache()
+        self._kept_views = KeptViews()
         self._tending = asyncio.Semaphore(1)
         self._budget = Budget()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,13 +127,13 @@ class OpenAccounts:
         row = await _row(self._store, identity)
         given = await self._store.write(OpenAccount(identity.account, reason, self._clock.now()))
         keys = AccountKeys(row.public, given.private, given.mailbox_key)
-        views = Views(self._store, identity.account, self._clock)
+        views = self._kept_views.take(identity.account) or Views(self._store, identity.account, self._clock)
         index = AccountIndex(self._store, identity.account, keys, self._parts, self._events)
         known = KnownMessages(self._store, identity.account, self._budget)
         return Opened(identity.account, identity, keys, self._store, self._files, views, self._recents, index, known)
 
     def close(self, opened: Opened) -> None:
-        """End one session's use; with the last one keys, names and views are dropped."""
+        """End one session's use; with the last one keys, names and all that was opened are dropped; views stay for a minute."""
         self._keyring.release(opened.id)
         opened.sessions -= 1
         if opened.sessions > 0:
@@ -142,9 +143,12 @@ class OpenAccounts:
             self._opened.pop(opened.id, None)
             self._opening.pop(opened.id, None)
             self._parts.drop(opened.id)
+            if not opened.ended:
+                self._kept_views.keep(opened.id, opened.views)
 
     def end(self, account: int) -> None:
         """End the sessions of an account whose rights changed; its keys go with the last of them."""
+        self._kept_views.take(account)
         opened = self._opened.pop(account, None)
         if opened is not None:
             opened.ended = True
@@ -167,6 +171,7 @@ class OpenAccounts:
         """Do the housekeeping for ever: drop unused views, re-wrap the covers of open accounts, off the readers' path."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
+            self._kept_views.sweep()
             for opened in tuple(self._opened.values()):
                 opened.views.sweep()
                 with contextlib.suppress(MoatmailError):  # the store is away; the next sweep asks again

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
 from typing import Final
 
-from moatmail.core.limits.mailbox import CHANGES, PAGE, VIEW_UNUSED_SECONDS
+from moatmail.core.limits.mailbox import CHANGES, VIEW_PAGE, VIEW_UNUSED_SECONDS, VIEWS_KEPT
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Changes, Since, fetch_changes
 from moatmail.mailbox.search_columns import flag_octets
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
-from moatmail.store.queries import GetMailbox, ListPlacements, MailboxRow
+from moatmail.store.queries import ColumnsPage, GetMailbox, ListColumns, MailboxRow
 
 DELETED: Final = 4
 SEEN: Final = 8
@@ -49,6 +49,16 @@ class View:
 
     # ---- filling ----
 
+    def load(self, page: ColumnsPage) -> int:
+        """Take the next placements, by rising UID, above all known; gives how many there were."""
+        known = len(self.uids)
+        self.uids.frombytes(page.uids)
+        self.flags.frombytes(page.flags)
+        self.modseqs.frombytes(page.modseqs)
+        for uid, words in page.keywords:
+            self._set_keywords(uid, words)
+        return len(self.uids) - known
+
     def extend(self, rows: Sequence[PlacementRow]) -> None:
         """Take the next rows, by rising UID, above all known."""
         self.uids.extend([row.uid for row in rows])
@@ -56,7 +66,7 @@ class View:
         self.modseqs.extend([row.modseq for row in rows])
         for row in rows:
             if row.keywords:
-                self._set_keywords(row)
+                self._set_keywords(row.uid, row.keywords)
 
     async def apply(self, changes: Changes, pause: Callable[[], Awaitable[None]]) -> None:
         """Bring the arrays up to date; whoever looks in a `pause` finds equal places belonging to one message, some of them newer than others."""
@@ -82,7 +92,7 @@ class View:
                 self.flags[place] = row.flags
                 self.modseqs[place] = row.modseq
                 if row.keywords or row.uid in self.keywords:
-                    self._set_keywords(row)
+                    self._set_keywords(row.uid, row.keywords)
             else:
                 self._insert(place, row)
         self.extend(new)
@@ -92,14 +102,14 @@ class View:
         self.uids.insert(place, row.uid)
         self.flags.insert(place, row.flags)
         self.modseqs.insert(place, row.modseq)
-        self._set_keywords(row)
+        self._set_keywords(row.uid, row.keywords)
 
-    def _set_keywords(self, row: PlacementRow) -> None:
-        if not row.keywords:
-            self.keywords.pop(row.uid, None)
+    def _set_keywords(self, uid: int, keywords: Sequence[str]) -> None:
+        if not keywords:
+            self.keywords.pop(uid, None)
             return
-        words = tuple(word.encode() for word in row.keywords)
-        self.keywords[row.uid] = words
+        words = tuple([word.encode() for word in keywords])
+        self.keywords[uid] = words
         for word in words:
             self.spellings.setdefault(word.lower(), word)
 
@@ -171,9 +181,8 @@ class Views:
             return None
         view = View(self._account, row)
         while True:
-            page = await self._store.read(ListPlacements(self._account, mailbox, view.uids[-1] if view.uids else 0, PAGE))
-            view.extend(page)
-            if len(page) < PAGE:
+            page = await self._store.read(ListColumns(self._account, mailbox, view.uids[-1] if view.uids else 0, VIEW_PAGE))
+            if view.load(page) < VIEW_PAGE:
                 break
             await asyncio.sleep(0)
         # Pages were read one after another: all that changed meanwhile has a modseq above the one we began with.
@@ -198,9 +207,52 @@ class Views:
         for mailbox in [mailbox for mailbox, view in self._views.items() if view.used < limit]:
             del self._views[mailbox]
 
+    @property
+    def messages(self) -> int:
+        """Give how many messages all views have."""
+        return sum([len(view.uids) for view in self._views.values()])
+
     def has(self, mailbox: int) -> bool:
         """Tell whether a view is here."""
         return mailbox in self._views
 
     def __len__(self) -> int:
         return len(self._views)
+
+
+class KeptViews:
+    """Views of accounts whose last session has ended, for the next one: a client that comes back within a minute loads nothing again.
+
+    They hold numbers, flags and keywords, nothing that needs an account's keys; whoever takes them brings them up to date as always.
+    """
+
+    def __init__(self, messages: int = VIEWS_KEPT) -> None:
+        """Keep views of at most so many messages; those kept first go first."""
+        self._room = messages
+        self._messages = 0
+        self._kept: dict[int, tuple[Views, int]] = {}
+
+    def keep(self, account: int, views: Views) -> None:
+        """Keep an account's views."""
+        self.take(account)
+        messages = views.messages
+        self._kept[account] = views, messages
+        self._messages += messages
+        while self._messages > self._room:
+            self.take(next(iter(self._kept)))
+
+    def take(self, account: int) -> Views | None:
+        """Give an account's views, and keep them no more."""
+        views, messages = self._kept.pop(account, (None, 0))
+        self._messages -= messages
+        return views
+
+    def sweep(self) -> None:
+        """Drop what was unused for VIEW_UNUSED_SECONDS."""
+        for account, (views, _messages) in tuple(self._kept.items()):
+            views.sweep()
+            if not len(views):
+                self.take(account)
+
+    def __len__(self) -> int:
+        return len(self._kept)

@@ -7,6 +7,7 @@ Must never know keys, but for the answers of `answer_at_store`.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from itertools import takewhile
 from typing import Any, Final, NamedTuple
@@ -113,6 +114,14 @@ def _list_placements(db: Database, query: q.ListPlacements) -> tuple[PlacementRo
     rows = min(query.limit, limits.ROWS)
     found = db.all(mailboxes.PLACEMENTS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
     return tuple(map(placement_row, found))
+
+
+def _list_columns(db: Database, query: q.ListColumns) -> q.ColumnsPage:
+    rows = min(query.limit, limits.NUMBERS)
+    found = db.all(mailboxes.PLACEMENTS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
+    uids, flags, keywords, modseqs = zip(*found, strict=True) if found else ((), (), (), ())
+    marked = [(uid, tuple(words.split(" "))) for uid, words in zip(uids, keywords, strict=True) if words] if any(keywords) else ()
+    return q.ColumnsPage(array("I", uids).tobytes(), array("H", flags).tobytes(), array("Q", modseqs).tobytes(), tuple(marked))
 
 
 def _list_changes(db: Database, query: q.ListChanges) -> q.ChangesAnswer | None:
@@ -267,6 +276,7 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.ListMailboxes: _list_mailboxes,
     q.GetMailbox: _get_mailbox,
     q.ListPlacements: _list_placements,
+    q.ListColumns: _list_columns,
     q.ListChanges: _list_changes,
     q.ListVanished: _list_vanished,
     q.DeletedOctets: _deleted_octets,

@@ -22,6 +22,7 @@ _READING: Final = frozenset(
         "ListMailboxes",
         "GetMailbox",
         "ListPlacements",
+        "ListColumns",
         "ListChanges",
         "GetMessages",
         "FindMessages",

@@ -57,6 +57,12 @@ WATCHED_MAILBOXES: Final = 100_000
 VIEW_UNUSED_SECONDS: Final = 60.0
 """How long the arrays of a mailbox are kept after their last use."""
 
+VIEW_PAGE: Final = 2000
+"""Messages loaded at once into the arrays of a mailbox: about a millisecond."""
+
+VIEWS_KEPT: Final = 2_000_000
+"""Messages whose arrays (14 octets each) a process keeps of accounts without a session, for as long as those of others."""
+
 REWRAP_BATCH: Final = 100
 """Covers re-wrapped at once (0.1 ms each, in a thread)."""
 

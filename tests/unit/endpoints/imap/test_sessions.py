@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from unittest.mock import patch
 
 import pytest
 
@@ -254,3 +255,27 @@ async def test_a_selected_mailbox_that_was_deleted_elsewhere_is_no_fault_of_ours
     assert told in {b"* BYE the mailbox was deleted", b"x OK closed"} or told.startswith(b"x NO [NONEXISTENT]"), told
     assert not lab.events.alerts()
     assert (await two.ok("STATUS gone (MESSAGES UNSEEN)"))[-1] == b"STATUS gone (MESSAGES 1 UNSEEN 1)"
+
+
+async def test_who_comes_back_within_a_minute_has_nothing_loaded_again_and_sees_what_changed_meanwhile(lab: Lab) -> None:
+    await lab.deliver(HELLO, HELLO)
+    client = await lab.client(select="INBOX")
+    await client.ok("STORE 1 +FLAGS (work)")
+    await client.ok("LOGOUT")
+    assert await client._reader.read() == b""
+    assert not len(lab.door.accounts)
+    await lab.deliver(HELLO)
+    with patch("moatmail.mailbox.view.Views._load", side_effect=AssertionError):
+        again = await lab.client(select="INBOX")
+        assert await again.ok("FETCH 1:* (UID FLAGS)") == [
+            b"1 FETCH (UID 1 FLAGS (work))",
+            b"2 FETCH (UID 2 FLAGS ())",
+            b"3 FETCH (UID 3 FLAGS (\\Recent))",
+        ]
+
+
+async def test_nothing_waits_for_who_may_not_come_back(lab: Lab) -> None:
+    client = await lab.client(select="INBOX")
+    lab.door.accounts.end(lab.alice.id)
+    await client.until(b"* BYE")
+    assert lab.door.accounts._kept_views.take(lab.alice.id) is None
