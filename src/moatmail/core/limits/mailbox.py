@@ -216,6 +216,9 @@ NEEDLES: Final = 8
 LISTING_OCTETS: Final = 4 * 1024 * 1024
 """Octets of one listing: a thousand usual messages have a third of it."""
 
+LISTING_ON_LOOP: Final = 192 * 1024
+"""Sealed octets of a listing that are opened at once (half a millisecond); larger ones are opened in a thread."""
+
 LISTING_SEGMENTS: Final = 4
 """Segments whose listings a command keeps open; a page of messages that lies in more of them is read message by message."""
 
