@@ -8,6 +8,7 @@ Must never know a key.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import zstandard
 
@@ -18,22 +19,27 @@ Octets = bytes | bytearray | memoryview
 """What can be sealed without a copy."""
 
 
+def _compressor(level: int) -> Callable[[Octets], bytes]:
+    return zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True, write_dict_id=False).compress
+
+
 class _Engines(threading.local):
-    """One pair of engines per thread: making one costs 8 µs, and none may serve two threads."""
+    """Engines of one thread: making one costs 8 µs, and none may serve two threads."""
 
     def __init__(self) -> None:
-        self.pack = zstandard.ZstdCompressor(level=limits.COMPRESSION_LEVEL, write_checksum=False, write_content_size=True, write_dict_id=False).compress
+        self.pack = _compressor(limits.COMPRESSION_LEVEL)
+        self.pack_thoroughly = _compressor(limits.COMPRESSION_LEVEL_THOROUGH)
         self.unpack = zstandard.ZstdDecompressor().decompress
 
 
 _engines = _Engines()
 
 
-def pack(plain: Octets) -> bytes | None:
-    """Compress, or give None where that saves nothing."""
+def pack(plain: Octets, *, thoroughly: bool = False) -> bytes | None:
+    """Compress, or give None where that saves nothing; `thoroughly` takes ten times as long."""
     if len(plain) < limits.COMPRESS_MIN:
         return None
-    packed = _engines.pack(plain)
+    packed = _engines.pack_thoroughly(plain) if thoroughly else _engines.pack(plain)
     return packed if len(packed) < len(plain) else None
 
 

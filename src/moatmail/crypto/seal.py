@@ -91,10 +91,10 @@ class SealKey:
         """Derive a key of 32 octets for a use outside this format (a database, keyed hashes)."""
         return derive(self._key, b"subkey " + purpose.value + name, limits.KEY_SIZE)
 
-    def seal(self, purpose: Purpose, owner: int, object_id: bytes, plain: Octets) -> bytes:
-        """Seal `plain`, compressed where that is smaller."""
+    def seal(self, purpose: Purpose, owner: int, object_id: bytes, plain: Octets, *, thoroughly: bool = False) -> bytes:
+        """Seal `plain`, compressed where that is smaller, and `thoroughly` where time does not count."""
         cipher, key_id = self.cipher(purpose)
-        packed = pack(plain)
+        packed = pack(plain, thoroughly=thoroughly)
         framed = b"".join((_RAW, plain)) if packed is None else _ZSTD + packed
         nonce = _fresh_nonce()
         return b"".join((VERSION, key_id, nonce, cipher.encrypt(nonce, framed, bind(purpose, owner, object_id))))

@@ -175,7 +175,7 @@ INDEX_REST_MAX: Final = 0.25
 """Seconds after which it goes on at the latest: what nobody waits for is done all the same."""
 
 INDEX_BATCH: Final = 64
-"""Messages whose missing words are made between two writings."""
+"""Messages of the tail that are read at once (two milliseconds), and whose missing words are made between two writings."""
 
 INDEX_BATCH_OCTETS: Final = 4 * 1024 * 1024
 """Octets of words after which a writing takes no further message: a frame of the store has room for eight times as much."""

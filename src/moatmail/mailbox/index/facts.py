@@ -73,7 +73,7 @@ class FactsBuilder:
         """Give kind and sealed octets, bound to the segment as its other parts are."""
         numbers = self._numbers[:1] + list(map(sub, self._numbers[1:], self._numbers))
         octets = _ENCODER.encode(_Facts(VERSION, numbers, _low_first(self._sizes).tobytes(), _low_first(self._received_at).tobytes()))
-        return KIND, sealing.seal(Purpose.SEGMENT, account, object_id(segment_id, KIND), octets)
+        return KIND, sealing.seal(Purpose.SEGMENT, account, object_id(segment_id, KIND), octets, thoroughly=True)
 
 
 def open_facts(sealing: SealKey, account: int, segment_id: bytes, sealed: bytes) -> SegmentFacts:

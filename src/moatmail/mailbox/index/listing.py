@@ -112,7 +112,7 @@ class ListingBuilder:
 
     def seal_part(self, kind: Kind, sealing: SealKey, account: int, segment_id: bytes) -> bytes:
         """Give the sealed octets of one part (some milliseconds for a thousand messages: in a thread), bound to the segment as its other parts are."""
-        return sealing.seal(Purpose.SEGMENT, account, _object_id(segment_id, kind), _ENCODER.encode(self._part(kind)))
+        return sealing.seal(Purpose.SEGMENT, account, _object_id(segment_id, kind), _ENCODER.encode(self._part(kind)), thoroughly=True)
 
     def _part(self, kind: Kind) -> _KeptFacts | _KeptFields | Structures | Others:
         summaries = self._summaries

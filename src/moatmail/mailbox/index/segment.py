@@ -15,9 +15,10 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from itertools import accumulate, chain, repeat
-from operator import sub
-from typing import Final
+from operator import mul, sub
+from typing import Final, Literal
 
 import msgspec
 
@@ -38,16 +39,18 @@ _FIRST_VERSION: Final = 0x99  # parts of version 1 were an array of nine, in Mes
 class _Head(msgspec.Struct, frozen=True, array_like=True):
     """What stands before the vocabulary.
 
-    `numbers`: the first message number, then differences. `unknown`: messages whose words are not all there. `filled`: messages that have a word.
-    `groups`: (messages per word, words). `marks`: where every 64th word begins. `low` and `high`: the octets of the messages of each word, the
-    first from 0, then differences; `low` is None where they are apart.
+    Packed, low octets first: `numbers` (8 octets each: the first message number, then differences), `counts` and `words` (2 and 4: how many
+    messages have each word of a group, and how many words it is of), `marks` (4: where every 64th word begins). `unknown`: messages whose words
+    are not all there. `filled`: messages that have a word. `low` and `high`: the octets of the messages of each word, the first from 0, then
+    differences; `low` is None where they are apart.
     """
 
-    numbers: list[int]
+    numbers: bytes
     unknown: list[int]
     filled: int
-    groups: list[tuple[int, int]]
-    marks: list[int]
+    counts: bytes
+    words: bytes
+    marks: bytes
     low: bytes | None
     high: bytes
 
@@ -122,11 +125,12 @@ class _Gathered:
         starts = list(accumulate([len(word) + 1 for word in words], initial=1))
         head = _ENCODER.encode(
             _Head(
-                numbers[:1] + list(map(sub, numbers[1:], numbers)),
+                packed("Q", numbers[:1] + list(map(sub, numbers[1:], numbers))),
                 self.unknown,
                 self.filled,
-                groups,
-                starts[:-1:_MARK],
+                packed("H", [count for count, _ in groups]),
+                packed("I", [words_of for _, words_of in groups]),
+                packed("I", starts[:-1:_MARK]),
                 None if apart else low,
                 b"" if apart else high,
             )
@@ -138,12 +142,25 @@ class _Gathered:
         )
 
 
-def _octets(packed: bytes, groups: list[tuple[int, int]]) -> tuple[bytes, bytes]:
-    """Give the low and the high octets of places as `_Head` keeps them: the first of each word, then differences."""
-    places = array("h")
-    places.frombytes(packed)
+def packed(kind: Literal["H", "I", "Q"], numbers: Sequence[int]) -> bytes:
+    """Pack numbers, low octets first."""
+    values = array(kind, numbers)
     if sys.byteorder == "big":
-        places.byteswap()
+        values.byteswap()
+    return values.tobytes()
+
+
+def unpacked(kind: Literal["h", "H", "I", "Q"], octets: bytes) -> array[int]:
+    """Give what was packed; raises ValueError for half a number."""
+    values: array[int] = array(kind, octets)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _octets(two_each: bytes, groups: list[tuple[int, int]]) -> tuple[bytes, bytes]:
+    """Give the low and the high octets of places as `_Head` keeps them: the first of each word, then differences."""
+    places = unpacked("h", two_each)
     gaps = array("h", map(sub, places, chain((0,), places)))
     begin = 0
     for count, words in groups:
@@ -185,7 +202,7 @@ class SegmentBuilder:
         """Give (kind, sealed) of one field class, one or two, sealed under the mailbox key and bound to the segment's id and the kind."""
         part, postings = self._classes[kind].encode(self.numbers)
         kinds = ((int(kind), part), (kind + POSTINGS, postings))
-        return [(one, sealing.seal(Purpose.SEGMENT, account, object_id(segment_id, one), octets)) for one, octets in kinds if octets]
+        return [(one, sealing.seal(Purpose.SEGMENT, account, object_id(segment_id, one), octets, thoroughly=True)) for one, octets in kinds if octets]
 
     def seal(self, sealing: SealKey, account: int, segment_id: bytes) -> tuple[tuple[int, bytes], ...]:
         """Give (kind, sealed) of every field class."""
@@ -203,25 +220,26 @@ def object_id(segment_id: bytes, kind: int) -> bytes:
 class Part:
     """One part, open: message numbers of the segment, and which of them have words that contain a needle."""
 
-    __slots__ = ("_base", "_group_postings", "_group_words", "_groups", "_marks", "_text", "filled", "numbers", "octets", "postings", "unknown")
+    __slots__ = ("_base", "_counts", "_group_postings", "_group_words", "_marks", "_text", "filled", "numbers", "octets", "postings", "unknown")
 
     def __init__(self, octets: bytes) -> None:
         """Read what a builder wrote; raises ValueError on damage or a version we do not know."""
         self.octets = len(octets)
         """How much memory it takes, about."""
         head = self._read(octets)
-        self.numbers = array("Q", accumulate(head.numbers))
+        self.numbers = array("Q", accumulate(unpacked("Q", head.numbers)))
         """The message numbers, rising."""
         self.unknown = head.unknown
         """Places of messages whose words are not all here."""
         self.filled = head.filled
         self.postings = None if head.low is None else Postings(VERSION, head.low, head.high)
         """None where they are apart."""
-        self._groups = head.groups
-        self._group_words = list(accumulate([words for _, words in head.groups], initial=0))
-        self._group_postings = list(accumulate([count * words for count, words in head.groups], initial=0))
-        self._marks = array("I", head.marks)
-        if len(head.marks) != -(-self._group_words[-1] // _MARK):
+        words = unpacked("I", head.words)
+        self._counts = unpacked("H", head.counts)
+        self._group_words = list(accumulate(words, initial=0))
+        self._group_postings = list(accumulate(map(mul, self._counts, words), initial=0))
+        self._marks = unpacked("I", head.marks)
+        if len(self._counts) != len(words) or len(self._marks) != -(-self._group_words[-1] // _MARK):
             raise ValueError("a part of a segment contradicts itself")
         if self.postings is not None:
             self._check(self.postings)
@@ -240,8 +258,10 @@ class Part:
                 first = _FIRSTS.decode(octets)
                 if first.version == 1:
                     self._base, self._text = 0, first.vocabulary
-                    return _Head(first.numbers, first.unknown, first.filled, first.groups, first.marks, first.low, first.high)
-        except msgspec.MsgspecError as error:
+                    counts, words = packed("H", [count for count, _ in first.groups]), packed("I", [words for _, words in first.groups])
+                    numbers, marks = packed("Q", first.numbers), packed("I", first.marks)
+                    return _Head(numbers, first.unknown, first.filled, counts, words, marks, first.low, first.high)
+        except (msgspec.MsgspecError, OverflowError) as error:
             raise ValueError("not a part of a segment") from error
         raise ValueError("a part of a segment in a version we do not know")
 
@@ -286,7 +306,7 @@ class Part:
         mark = bisect_right(self._marks, position - self._base) - 1
         word = mark * _MARK + self._text.count(b"\n", self._base + self._marks[mark], position)
         group = bisect_right(self._group_words, word) - 1
-        count = self._groups[group][0]
+        count = self._counts[group]
         begin = self._group_postings[group] + (word - self._group_words[group]) * count
         if count == 1:
             found.add(postings.low[begin] | postings.high[begin] << 8)

@@ -115,7 +115,7 @@ class Tender:
 
     async def _fill(self, merging: _Merging, after: int) -> int:
         """Add messages of the tail behind a number until the segment is full; gives the last number looked at."""
-        while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after))):
+        while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after, limits.INDEX_BATCH))):
             for some in _slices(rows):
                 if not self._still_open():
                     return after

@@ -98,7 +98,7 @@ def test_parts_open_for_their_account_segment_and_class_only() -> None:
 
 
 def test_what_is_no_part_of_our_version_is_refused() -> None:
-    head = bytes((0x97, 0x90, 0x90, 0, 0x90, 0x90, 0xC4, 0, 0xC4, 0))
+    head = bytes((0x98, 0xC4, 0, 0x90, 0, 0xC4, 0, 0xC4, 0, 0xC4, 0, 0xC4, 0, 0xC4, 0))
     Part(b"\2\0\0\0" + bytes((len(head),)) + head)
     damaged = (b"\3\0\0\0" + bytes((len(head),)) + head, b"\2\0\0\0\4" + head, b"\2\xff\xff\xff\xff" + head, b"\2")
     first = bytes((0x99, 2, 0x90, 0x90, 0, 0xC4, 0, 0x90, 0xC4, 0, 0xC4, 0, 0x90))
@@ -111,7 +111,8 @@ def test_what_is_no_part_of_our_version_is_refused() -> None:
 
 def test_a_part_that_contradicts_itself_is_refused() -> None:
     # One word in one message, of whose postings none is there.
-    head = bytes((0x97, 0x91, 1, 0x90, 1, 0x91, 0x92, 1, 1, 0x91, 1, 0xC4, 0, 0xC4, 0))
+    one, four, eight = bytes((0xC4, 2, 1, 0)), bytes((0xC4, 4, 1, 0, 0, 0)), bytes((0xC4, 8, 1, 0, 0, 0, 0, 0, 0, 0))
+    head = b"\x98" + eight + bytes((0x90, 1)) + one + four + four + bytes((0xC4, 0, 0xC4, 0))
     first = bytes((0x99, 1, 0x91, 1, 0x90, 1, 0xC4, 3)) + b"\nx\n" + bytes((0x91, 0x92, 1, 1, 0xC4, 0, 0xC4, 0, 0x91, 1))
     for octets in (b"\2\0\0\0" + bytes((len(head),)) + head + b"\nx\n", first):
         with pytest.raises(ValueError, match="contradicts"):
