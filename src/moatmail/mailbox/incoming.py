@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits.mailbox import INLINE_MAX, MEMORY_MAX, SEARCH_ON_LOOP
-from moatmail.core.limits.message import HEADER_MAX
+from moatmail.core.limits.message import HEADER_FIELDS_MAX, HEADER_MAX
 from moatmail.crypto.content_seal import ContentOpener, ContentSealer, seal_content
 from moatmail.mailauth.signed import SignedMessage
 from moatmail.mailbox.index.words import ContentWords, body_words, header_words
@@ -24,7 +24,7 @@ from moatmail.store.operations import NewContent
 
 
 class HeaderTooLargeError(ValueError):
-    """The header block is over HEADER_MAX octets; the rest of the content is dropped."""
+    """The header block is over HEADER_MAX octets or HEADER_FIELDS_MAX fields; the rest of the content is dropped."""
 
 
 class Incoming:
@@ -41,6 +41,8 @@ class Incoming:
         self._structure: Structure | None = None
         self._parts: list[bytes] = []
         self._body_start = 0
+        self._fields = 0
+        self._tail = b"\n"  # the last octets of a header that goes on
         self._sealer: ContentSealer | None = None
         self._file: ContentWriter | None = None
         self._new_header: bytes | None = None
@@ -50,6 +52,8 @@ class Incoming:
     def feed(self, data: bytes) -> None:
         """Take the next octets; raises HeaderTooLargeError, OSError when the temporary file cannot be written."""
         self.size += len(data)
+        if not self._parser.header_complete:
+            self._count_fields(data)
         self._parser.feed(data)
         if self._sealer is not None:
             self._spill(data)
@@ -57,6 +61,16 @@ class Incoming:
         self._parts.append(data)
         if self.size > MEMORY_MAX:
             self._start_spilling()
+
+    def _count_fields(self, data: bytes) -> None:
+        """Count the fields of the header before anybody looks for them."""
+        octets = self._tail + data
+        end = octets.find(b"\n\r\n")  # the line that ends it may be cut in two
+        head = octets if end < 0 else octets[: end + 1]
+        self._fields += _beginnings(head) - _beginnings(self._tail)
+        self._tail = octets[-2:]
+        if self._fields > HEADER_FIELDS_MAX:
+            raise HeaderTooLargeError
 
     def _start_spilling(self) -> None:
         if not self._parser.header_complete:
@@ -199,3 +213,8 @@ async def seal_whole(content_id: bytes, header: bytes, body: bytes | memoryview,
 def open_content(content: NewContent, key: bytes, files: ContentFiles) -> ContentOpener:
     """Open sealed content for reading; raises SealBrokenError."""
     return ContentOpener(content.blob if content.blob is not None else files.open(content.id), content.id, key)
+
+
+def _beginnings(lines: bytes) -> int:
+    """Count the line ends that a field, or the end of the header, follows (RFC 5322 §2.2.3: a line that begins with a blank goes on with its field)."""
+    return lines.count(b"\n") - lines.count(b"\n ") - lines.count(b"\n\t")

@@ -12,6 +12,9 @@ from typing import Final
 HEADER_MAX: Final = 256 * 1024
 """Octets of one header block that are looked at; the SMTP door refuses more (house limit)."""
 
+HEADER_FIELDS_MAX: Final = 4_000
+"""Fields of one header block; the doors refuse more, for its readers look at each of them (a few milliseconds); no mail has a tenth (house limit)."""
+
 DEPTH_MAX: Final = 50
 """Nesting of multiparts and embedded messages; deeper content stays octets of its part (MIME bombs)."""
 

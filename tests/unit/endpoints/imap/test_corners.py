@@ -173,3 +173,9 @@ async def test_many_sections_of_one_message_cost_a_bounded_buffer_and_others_hav
     assert told == [b"1 FETCH (" + whole + b"UID 1)"]
     assert largest < 2 * RESPONSE_OCTETS
     assert rounds > 30
+
+
+async def test_a_header_of_countless_fields_is_refused_for_each_of_them_costs_its_readers(lab: Lab) -> None:
+    client = await lab.client(select="INBOX")
+    assert (await client.append("INBOX", b"a:\r\n" * 60_000 + b"\r\nbody\r\n")).startswith(b"NO [TOOBIG]")
+    assert (await client.ok("STATUS INBOX (MESSAGES)"))[-1] == b"STATUS INBOX (MESSAGES 0)"
