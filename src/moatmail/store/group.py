@@ -4,7 +4,7 @@
 Obeys RFC 5321 §6.1: an answer is given only after the commit of its batch has returned.
 Must never know what an operation does.
 
-Statements run on the loop, unless an operation is a long one (a mailbox copied or deleted whole), and only
+Statements run on the loop, unless an operation is a long one (a mailbox copied or deleted whole, a slice of erasing), and only
 the commit (encryption of the pages, write, sync) in a thread: while it waits for the disk, the loop
 gathers the next batch and answers look-ups. Measured: the statements in the thread too cost a tenth more CPU, for the two then pass the
 interpreter's lock to and fro; the commit on the loop too would save the hop (a tenth), but then every look-up would wait for the disk.
@@ -17,13 +17,28 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from moatmail.core.errors import StoreUnavailableError
 from moatmail.core.limits import store as limits
 from moatmail.store.apply.work import Hints
-from moatmail.store.index_items import AddSegment, AddWords
-from moatmail.store.operations import Accept, Append, Copy, DeleteMailbox, EraseDue, Expunge, Move, Operation, Replace, SettleSpool, StoreFlags
+from moatmail.store.index_items import AddSegment, AddWords, DropSegments, Retail, SetSummary
+from moatmail.store.operations import (
+    Accept,
+    Append,
+    Change,
+    Copy,
+    DeleteMailbox,
+    EraseDue,
+    Expunge,
+    Move,
+    Operation,
+    RemoveAccount,
+    Replace,
+    SettleSpool,
+    StoreFlags,
+)
+from moatmail.store.repair_items import Recount
 from moatmail.store.sqlite import translate
 from moatmail.store.writer import Asked, Outcome, Writer
 
@@ -108,7 +123,7 @@ class GroupCommit:
     def _start(self) -> None:
         batch = self._take()
         asked = [one for one, _future in batch]
-        if _is_long(asked[0].operation):
+        if self._is_long(asked[0].operation):
             # All or none, so it cannot be cut; but look-ups need not wait for it.
             self._thread.do(lambda: self._prepare_there(batch, asked))
             return
@@ -125,13 +140,16 @@ class GroupCommit:
         octets = 0
         while self._waiting and len(batch) < limits.BATCH_OPERATIONS and octets < limits.BATCH_OCTETS:
             operation = self._waiting[0][0].operation
-            if batch and _is_long(operation):
+            if batch and self._is_long(operation):
                 break
             octets += _octets(operation)
             batch.append(self._waiting.popleft())
-            if _is_long(operation):
+            if self._is_long(operation):
                 break
         return batch
+
+    def _is_long(self, operation: Operation[Any]) -> bool:
+        return _is_long(operation, erases=self._writer.erases_at_once)
 
     def _prepare_there(self, batch: list[_Waiting], asked: list[Asked]) -> None:
         """Do in the commit's thread what the loop does for short operations."""
@@ -164,9 +182,9 @@ class GroupCommit:
             self._tell(hints)
         if self._writer.fatal:
             self._lost()
-        if self._writer.erase_more:
-            self._writer.erase_more = False
-            self.submit(EraseDue(self._writer.now()), "store").add_done_callback(_hear)
+        if self._writer.to_erase is not None:
+            erasing, self._writer.to_erase = self._writer.to_erase, None
+            self.submit(erasing, "store").add_done_callback(_hear)
         if self._writer.has_work_beside and not self._beside_at_work:
             self._begin_beside()
         self._keep_soon()
@@ -208,11 +226,19 @@ def _hear(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _is_long(operation: Operation[Any]) -> bool:
-    """Tell whether an operation may touch more rows than a slice of the loop's work."""
+_LONG: Final = (DeleteMailbox, EraseDue, AddSegment, DropSegments, SetSummary, Retail, Recount)
+
+
+def _is_long(operation: Operation[Any], *, erases: bool) -> bool:
+    """Tell whether an operation may touch more rows, or overwrite more octets, than a slice of the loop's work; `erases` where what goes goes at once."""
+    if erases and isinstance(operation, (Expunge, Replace)):
+        return True
     if isinstance(operation, (Copy, Move, Expunge, StoreFlags)):
         return operation.uids is None or len(operation.uids) > limits.LONG_ROWS
-    return isinstance(operation, (DeleteMailbox, AddSegment))
+    if isinstance(operation, Change):
+        # All mail of an account goes with it.
+        return any(isinstance(item, RemoveAccount) for item in operation.items)
+    return isinstance(operation, _LONG)
 
 
 def _octets(operation: Operation[Any]) -> int:

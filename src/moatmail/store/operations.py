@@ -458,12 +458,16 @@ class Change(Operation[int], frozen=True):
 
 
 class EraseDue(Operation[int], frozen=True):
-    """Delete the keys and rows of messages recoverable until before `now`; unreferenced contents go; answers how many messages."""
+    """Delete the keys and rows of messages recoverable until before `now`; unreferenced contents go; answers how many messages.
+
+    `crowded` accounts may have too many that are not due yet: of these the oldest go too.
+    """
 
     result: ClassVar[Any] = int
 
     now: float
     limit: int = 500
+    crowded: tuple[int, ...] = ()
 
 
 class EraseDecisions(Operation[None], frozen=True):

@@ -23,10 +23,11 @@ from moatmail.core.ports.vault import Vault
 from moatmail.store import migrate
 from moatmail.store.answer import QUEUE_SECRET
 from moatmail.store.apply import table
+from moatmail.store.apply.recoverable import erases_at_once
 from moatmail.store.apply.work import Effects, Hints, Work
 from moatmail.store.content import ContentFiles
 from moatmail.store.keystore import KeyStoreFile
-from moatmail.store.operations import Decision, Operation
+from moatmail.store.operations import Decision, EraseDue, Operation
 from moatmail.store.reserve import Reserve
 from moatmail.store.soft import Kept, SoftState
 from moatmail.store.sql import directory, messages, state
@@ -82,8 +83,10 @@ class Writer:
         self._mover: Database | None = None
         self._log_pages = 0
         self._short = False
-        self.erase_more = False
-        """Messages are due for erasure beyond the last slice: somebody should ask for the next one now."""
+        self.to_erase: EraseDue | None = None
+        """Messages are due for erasure beyond the last slice, or accounts have too many: somebody should ask for this now."""
+        self.erases_at_once = False
+        """What is expunged is erased by the very operation."""
         try:
             # Before anything is opened for writing: a connection that writes would drop what of a damaged log could still be saved.
             self._commits = self._check_commits()
@@ -123,6 +126,7 @@ class Writer:
         if self.db.one(state.GET_SECRET, {"secret": QUEUE_SECRET}) is None:
             made = self.vault.new_queue_keys()
             self.db.run(state.PUT_SECRET, {"name": QUEUE_SECRET, "public": made.public, "wrapped": made.wrapped})
+        self.erases_at_once = erases_at_once(self.db)
 
     # ---------------------------------------------------------------- a batch
 
@@ -227,7 +231,10 @@ class Writer:
         for content in effects.gone_files:
             with contextlib.suppress(OSError):
                 self.contents.remove(content)
-        self.erase_more = effects.erase_more
+        if effects.erase_more or effects.crowded:
+            self.to_erase = EraseDue(self._clock.now(), crowded=tuple(effects.crowded))
+        if effects.settings:
+            self.erases_at_once = erases_at_once(self.db)
         # On a disk that is short of room the log gives back at once what it took for deleting.
         if effects.truncate or self._short:
             with contextlib.suppress(DatabaseError):

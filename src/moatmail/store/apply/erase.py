@@ -22,7 +22,8 @@ EVERYTHING: Final = 2**31
 
 
 def erase_due(work: Work, operation: EraseDue) -> int:
-    """Erase messages whose recoverable time is over; give how many."""
+    """Erase messages whose recoverable time is over, and the oldest of accounts that have too many; give how many."""
+    recoverable.make_due(work, operation.crowded)
     return erase_until(work, operation.now, operation.limit)
 
 
@@ -91,7 +92,7 @@ def _count(work: Work, taken: Sequence[_Due]) -> None:
         octets[one.account] += one.size
     for account, gone in number.items():
         recoverable.erased(work, account, gone, octets[account])
-    recoverable.bound(work, number.keys())
+        recoverable.look(work, account)
 
 
 def drop_references(work: Work, references: Counter[bytes]) -> None:

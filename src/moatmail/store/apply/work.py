@@ -49,6 +49,7 @@ class Effects:
     ledger: Counter[tuple[int, str]] = field(default_factory=Counter)
     truncate: bool = False
     erase_more: bool = False
+    crowded: set[int] = field(default_factory=set)
 
     def take(self, other: Effects) -> None:
         """Add the effects of an operation that succeeded."""
@@ -64,6 +65,7 @@ class Effects:
         self.ledger.update(other.ledger)
         self.truncate |= other.truncate
         self.erase_more |= other.erase_more
+        self.crowded |= other.crowded
 
     def count(self, at: float, column: str, number: int = 1) -> None:
         """Add to the ledger of the day of `at` (R20: accepted = delivered + queued + relayed + bounced, day by day)."""
