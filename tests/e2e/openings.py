@@ -23,6 +23,8 @@ class Say:
     literal: bytes = b""
     waits: bool = True
     """The literal is sent when the server asks for it; else at once (LITERAL+)."""
+    why: str = ""
+    """What a user sees if the answer is another."""
 
 
 DRAFT: Final = b"From: alice@example.test\r\nTo: carol@friend.test\r\nSubject: sent by a client\r\nDate: Wed, 25 Nov 2026 10:00:00 +0000\r\n\r\nhello\r\n"

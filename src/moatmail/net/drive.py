@@ -23,6 +23,10 @@ E_co = TypeVar("E_co", covariant=True)
 class Engine(Protocol[E_co]):
     """What a protocol engine shows to the socket's side."""
 
+    @property
+    def closing(self) -> bool:
+        """Tell whether the connection ends once the output is written."""
+
     def receive(self, data: bytes) -> None:
         """Take octets of the peer."""
 
@@ -54,7 +58,7 @@ class Connection(Stream, Generic[E]):
         self._engine = engine
 
     async def next_event(self, deadline_seconds: float) -> E | None:
-        """Give the engine's next event, or None when `notify` was called and the peer has nothing to say.
+        """Give the engine's next event, or None when `notify` was called and the peer has nothing to say, or when the engine is through with the peer.
 
         Only when the engine has no event its output leaves, in one write, and octets are waited for; so replies to pipelined commands go
         together. Raises `DeadlinePassedError` when no event came within `deadline_seconds`, however many octets did, or when the peer does not
@@ -71,6 +75,8 @@ class Connection(Stream, Generic[E]):
                 self._answer(out)
             if self.gone:
                 raise PeerGoneError
+            if engine.closing:
+                return None  # nothing will come of waiting for a peer that was bidden farewell: it may wait for the end of the connection itself
             if not self._output_full:
                 if self._feed(engine):
                     event = engine.next_event()
@@ -81,10 +87,13 @@ class Connection(Stream, Generic[E]):
                     self._notified = False
                     return None
             deadline = deadline or self._loop.time() + deadline_seconds
-            if self._unanswered:
-                self._unanswered = False
-                self.acknowledge()
-            await self._sleep(deadline)
+            await self._wait(deadline)
+
+    async def _wait(self, deadline: float) -> None:
+        if self._unanswered:
+            self._unanswered = False
+            self.acknowledge()
+        await self._sleep(deadline)
 
     def _answer(self, out: bytes) -> None:
         self._unanswered = False

@@ -33,6 +33,7 @@ class LineEngine:
     held: bytearray = field(default_factory=bytearray)
     out: bytearray = field(default_factory=bytearray)
     ended: bool = False
+    closing: bool = False
     fed: list[int] = field(default_factory=list)
 
     def receive(self, data: bytes) -> None:

@@ -590,3 +590,28 @@ async def test_after_a_failed_handshake_nothing_leaves_in_clear() -> None:
     assert b"secret" not in await reader.read()
     writer.close()
     assert not any(event.alert for event in house.events.seen)
+
+
+# ---- an engine that is through with the peer ----
+async def test_an_engine_that_says_farewell_by_itself_is_not_left_waiting_for_the_peer() -> None:
+    """POP3's QUIT before login held the connection until the login time was over: no event came of it, and the peer waited for the end, too."""
+
+    class Farewell(LineEngine):
+        def next_event(self) -> bytes | None:
+            if super().next_event() == b"QUIT":
+                self.say(b"bye")
+                self.closing = True
+            return None
+
+    answers: list[bytes | None] = []
+
+    async def session(connection: Connection[bytes]) -> None:
+        connection.attach(Farewell())
+        answers.append(await connection.next_event(60))
+
+    house = await open_house(session)
+    reader, writer = await house.connect()
+    writer.write(b"QUIT\r\n")
+    assert await asyncio.wait_for(reader.read(), 5) == b"bye\r\n"
+    assert answers == [None]
+    writer.close()

@@ -94,6 +94,8 @@ class IMAPSession:
     async def _look_around(self) -> None:
         """Do what somebody in this process woke us for: the server goes down, or the mailbox changed."""
         conversation = self._conversation
+        if conversation.engine.closing:
+            return  # it said BYE by itself
         if self._is_ended:
             # RFC 3501 §7.1.5: whoever may not come in any more does not stay in.
             conversation.engine.bye(b"this account or its password was changed, please log in again")

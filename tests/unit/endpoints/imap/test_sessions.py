@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
+from moatmail.core.limits import imap as limits
 from tests.unit.endpoints.imap.lab import HELLO, Lab
 
 
@@ -279,3 +280,16 @@ async def test_nothing_waits_for_who_may_not_come_back(lab: Lab) -> None:
     lab.door.accounts.end(lab.alice.id)
     await client.until(b"* BYE")
     assert lab.door.accounts._kept_views.take(lab.alice.id) is None
+
+
+@pytest.mark.parametrize("login", [pytest.param(False, id="before login"), pytest.param(True, id="after it")])
+async def test_who_errs_too_often_is_sent_away_at_once(lab: Lab, login: bool) -> None:
+    """The engine says BYE by itself, and no event comes of it: the connection stayed open as long as that of a client that is merely silent."""
+    client = await lab.client(login=login)
+    client.send(b"x NONSENSE\r\n" * limits.BAD_COMMANDS)
+    lines = []
+    while not (line := await client.line()).startswith(b"* BYE"):
+        lines.append(line)
+    assert lines == [b"x BAD unknown command"] * limits.BAD_COMMANDS
+    with pytest.raises(asyncio.IncompleteReadError):
+        await client.line()

@@ -440,3 +440,12 @@ async def test_a_burst_of_commands_with_long_answers_is_answered_whole(house: Ho
         assert (await client.line()).startswith(b"+OK")
         await client.rest()
     await client.ok("QUIT")
+
+
+@pytest.mark.parametrize("plain", [pytest.param(True, id="in clear"), pytest.param(False, id="within TLS")])
+async def test_quit_before_login_ends_the_connection(house: House, plain: bool) -> None:
+    """Who looks what is offered and leaves (Thunderbird's account set-up) kept a connection until the login time was over."""
+    client = await (house.plain() if plain else house.client(login=False))
+    await client.lines("CAPA")
+    await client.ok("QUIT")
+    assert await client.end() == b""
