@@ -288,7 +288,7 @@ def test_words_lie_nowhere_in_clear_while_the_server_runs(full: Trial) -> None:
     assert done.cells > 500
     assert done.pages > 50
     assert len(done.secrets) > 20
-    for what in ("message_words", "index_part", "index_segment"):
+    for what in ("message_words", "index_part", "index_segment", "thread_link"):
         assert rows(full.folder, MAIL, f"SELECT count(*) FROM {what}")[0][0], f"nothing in {what}"  # noqa: S608
     assert rows(full.folder, SOFT, "SELECT count(*) FROM decision WHERE length(sealed_evidence) > 100")[0][0] > 3
 
