@@ -126,7 +126,7 @@ def shape(threads: dict[int, Any]) -> list[tuple[int, int]]:
     return [(uid, seen.setdefault(threads[uid], len(seen))) for uid in sorted(threads)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(HEADERS, min_size=1, max_size=12), st.integers(1, 5))
 def test_given_later_they_are_what_they_had_been_at_delivery(bench: Bench, headers: list[Header], batch: int) -> None:
     (alice, inbox), (bob, other) = bench.account(), bench.account()
@@ -140,7 +140,7 @@ def test_given_later_they_are_what_they_had_been_at_delivery(bench: Bench, heade
     assert shape(bench.threads(bob, other, uids)) == shape(bench.threads(alice, inbox, uids))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.one_of(HEADERS, st.integers(0, 11)), min_size=4, max_size=16))
 def test_they_are_what_the_model_says_whatever_is_erased(bench: Bench, steps: list[Header | int]) -> None:
     (account, inbox), model = bench.account(), Model()
