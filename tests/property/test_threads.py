@@ -47,7 +47,9 @@ class Header(msgspec.Struct, frozen=True):
         return links(build(parser.finish()))
 
 
-HEADERS = st.builds(Header, st.one_of(IDS, st.just("")), st.one_of(st.lists(IDS, max_size=2), st.lists(IDS, max_size=9)).map(tuple), st.one_of(IDS, st.just("")), SUBJECTS)
+HEADERS = st.builds(
+    Header, st.one_of(IDS, st.just("")), st.one_of(st.lists(IDS, max_size=2), st.lists(IDS, max_size=9)).map(tuple), st.one_of(IDS, st.just("")), SUBJECTS
+)
 
 
 class Model:
