@@ -8,7 +8,7 @@ Must never know sockets, rows or verdicts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from moatmail.core.address import Address
@@ -94,9 +94,10 @@ class Transaction:
 
     def evolve(self, *, envelope: Envelope | None = None, content: Content | None = None, findings: tuple[Finding, ...] = ()) -> Transaction:
         """Give a copy with another envelope or content, or with more findings."""
-        return replace(
-            self,
-            envelope=envelope or self.envelope,
-            content=content if content is not None else self.content,
-            findings=self.findings + findings,
+        return Transaction(
+            self.session,
+            envelope or self.envelope,
+            self.now,
+            content if content is not None else self.content,
+            self.findings + findings,
         )

@@ -23,6 +23,7 @@ from moatmail.mailbox.incoming import Incoming
 from moatmail.message.header import Header
 from moatmail.message.submitted import OURS
 from moatmail.policy import order, pipeline, verdict
+from moatmail.policy.memory import Beside, Memory
 from moatmail.policy.stage import Phase
 
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
@@ -45,6 +46,7 @@ class Receiver:
 
     def __init__(self, ports: Ports) -> None:
         self.ports = ports
+        self._memory = Memory()
 
     async def mail(self, session: Session, envelope: Envelope) -> Reply:
         """Answer MAIL: any sender may try; checks of the sender come with *Who wrote this*."""
@@ -65,7 +67,7 @@ class Receiver:
     async def end(self, transaction: Transaction, resolutions: Resolutions, incoming: Incoming) -> Reply:
         """Answer the end of the content: run the filter, compose the verdict, take the message over or refuse it."""
         lookups = self.ports.resolver.for_message()
-        tools = replace(self.ports.tools, resolver=lookups)
+        tools = replace(self.ports.tools, resolver=lookups, memory=Beside(self._memory, lookups))
         transaction = await pipeline.run(order.RECEIVE, Phase.DATA, transaction.evolve(content=incoming), tools)
         decided = verdict.compose(transaction, settings_of(self.ports))
         judged = Judged(transaction, decided, lookups.lookups)
@@ -73,7 +75,7 @@ class Receiver:
             return await refused(self.ports, judged, incoming.id)
         _remove_imitations(incoming, self.ports.hostname)
         fields = authentication_results(self.ports.hostname, transaction, decided)
-        return await take_over(self.ports, replace(judged, fields=fields), resolutions, incoming)
+        return await take_over(self.ports, Judged(transaction, decided, judged.lookups, fields), resolutions, incoming)
 
 
 def _remove_imitations(incoming: Incoming, hostname: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from moatmail.core.envelope import Envelope
 from moatmail.core.errors import MoatmailError, OverQuotaError, StorageFullError, TemporaryError
@@ -17,7 +18,7 @@ from moatmail.core.events import Event
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.ports.resolver import Lookups
-from moatmail.core.settings.mail import Mail
+from moatmail.core.settings.mail import Mail, Policy
 from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Verdict
@@ -123,7 +124,12 @@ def _told(plan: placement.Plan, reports_read: int) -> str:
 
 def verdict_settings(ports: Ports) -> Settings:
     """Give the settings by which messages are judged now."""
-    return Settings.of(ports.settings().policy)
+    return _settings_of(ports.settings().policy)
+
+
+@lru_cache(maxsize=2)
+def _settings_of(policy: Policy) -> Settings:
+    return Settings.of(policy)
 
 
 async def _spools(ports: Ports, transaction: Transaction, plan: placement.Plan, prepared: messages.Prepared) -> tuple[NewSpool, ...]:

@@ -8,8 +8,7 @@ Must never know what a signature is worth: alignment, reputation and verdicts ar
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from moatmail.core.limits.mailauth import SIGNED_AHEAD_SECONDS
@@ -82,15 +81,13 @@ async def check_dkim(resolver: Resolver, message: SignedMessage, now: float) -> 
 
 
 def _check(message: SignedMessage, signature: Signature, answer: KeyAnswer | None, now: float) -> DKIMResult:
-    facts = _facts(message, signature)
     if signature.problem or answer is None:
-        return facts
-    facts = replace(facts, lookup=answer.lookup)
+        return _told(message, signature, Result.PERMERROR, signature.problem)
     try:
         key = _verify(message, signature, answer, now)
     except Refused as refused:
-        return _with_key(replace(facts, result=refused.result, reason=refused.reason), refused.key)
-    return _with_key(replace(facts, result=Result.PASS), key)
+        return _told(message, signature, refused.result, refused.reason, refused.key, answer.lookup)
+    return _told(message, signature, Result.PASS, "", key, answer.lookup)
 
 
 def _verify(message: SignedMessage, signature: Signature, answer: KeyAnswer, now: float) -> Key:
@@ -112,28 +109,33 @@ def _verify(message: SignedMessage, signature: Signature, answer: KeyAnswer, now
     return key
 
 
-def _with_key(result: DKIMResult, key: Key | None) -> DKIMResult:
-    return result if key is None else replace(result, key_bits=key.bits, testing=key.testing)
-
-
-def _facts(message: SignedMessage, signature: Signature) -> DKIMResult:
-    """Give what is known before any key is asked for; the result holds for a signature that cannot be read."""
-    listed = Counter(signature.names)
-    standing = {name: len(places) for name, places in message.header.by_name.items()}
+def _told(message: SignedMessage, signature: Signature, result: Result, reason: str, key: Key | None = None, lookup: Lookup | None = None) -> DKIMResult:
+    """Give the result with the facts of the signature, of one that cannot be read as far as it could."""
+    listed: dict[bytes, int] = {}
+    for name in signature.names:
+        listed[name] = listed.get(name, 0) + 1
+    standing = message.header.by_name
     raw = signature.tags.get(b"b") if signature.tags is not None else None
     return DKIMResult(
-        Result.PERMERROR,
-        signature.problem,
+        result,
+        reason,
         signature.domain,
         signature.selector,
         signature.identity,
         signature.algorithm,
         compact(raw or b"").decode("ascii", "replace"),
-        covered=tuple(name.decode("ascii", "replace") for name in signature.names),
-        oversigned=tuple(name.decode("ascii", "replace") for name, count in listed.items() if count > standing.get(name, 0)),
-        uncovered=tuple(name.decode() for name in SHOWN_FIELDS if standing.get(name, 0) > listed[name]) if not signature.problem else (),
+        covered=_texts(signature.names),
+        oversigned=_texts(tuple([name for name, count in listed.items() if count > len(standing.get(name, ()))])),
+        uncovered=_texts(tuple([name for name in SHOWN_FIELDS if len(standing.get(name, ())) > listed.get(name, 0)])) if not signature.problem else (),
         length=signature.body.length if signature.body is not None else None,
         beyond=octets_beyond(signature, message.body),
+        key_bits=key.bits if key is not None else 0,
+        testing=key.testing if key is not None else False,
         signed_at=signature.signed_at,
         expires=signature.expires,
+        lookup=lookup,
     )
+
+
+def _texts(names: tuple[bytes, ...]) -> tuple[str, ...]:
+    return tuple([name.decode("ascii", "replace") for name in names])

@@ -25,4 +25,7 @@ def to_a_labels(name: str) -> str | None:
 def is_question(name: str) -> bool:
     """Tell whether a DNS question can be made of `name`: ASCII, labels of 1 to 63 octets, 253 in all (RFC 1035 §2.3.4)."""
     plain = name.removesuffix(".")
-    return len(plain) <= DNS_NAME_MAX and plain.isascii() and all(0 < len(label) <= DNS_LABEL_MAX for label in plain.split("."))
+    if len(plain) > DNS_NAME_MAX or not plain.isascii():
+        return False
+    labels = plain.split(".")
+    return "" not in labels and max(map(len, labels)) <= DNS_LABEL_MAX

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, takewhile
 from typing import Final
 
 from moatmail.core.domain import DomainError, parse_literal
-from moatmail.core.limits.mailauth import DNS_NAME_MAX, RESULT_TEXT_MAX, RESULTS_LINE_OCTETS, RESULTS_MAX
+from moatmail.core.limits.mailauth import DNS_NAME_MAX, RESULT_TEXT_MAX, RESULTS_CACHED, RESULTS_LINE_OCTETS, RESULTS_MAX
 from moatmail.mailauth.arc import ARCResult
 from moatmail.mailauth.claimed_results import FIELD_NAME, remove_foreign
 from moatmail.mailauth.dkim import DKIMResult
@@ -71,7 +72,7 @@ def compose(authserv_id: str, methods: Sequence[Method]) -> bytes:
     head = _value(authserv_id)
     if not head:
         raise ValueError("authserv-id fits no field")
-    statements = [list(_statement(method)) for method in _told_apart(methods[:RESULTS_MAX])] or [["none"]]
+    statements: list[Sequence[str]] = [_words(method) for method in _told_apart(methods[:RESULTS_MAX])] or [["none"]]
     lines = [[FIELD_NAME + ":", head]]
     for words in statements:
         lines[-1][-1] += ";"
@@ -91,6 +92,12 @@ def _folded(words: Iterable[str]) -> list[list[str]]:
             room = RESULTS_LINE_OCTETS - 2 - len(word)
         lines[-1].append(word)
     return lines
+
+
+@lru_cache(maxsize=RESULTS_CACHED)
+def _words(method: Method) -> tuple[str, ...]:
+    """Give the words of a statement: of a client or a domain they are the same from message to message."""
+    return tuple(_statement(method))
 
 
 def _statement(method: Method) -> Iterator[str]:
@@ -132,8 +139,10 @@ def _told_apart(methods: Sequence[Method]) -> Iterator[Method]:
         alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
         shown = max(shown, min(alike + 1, RESULT_TEXT_MAX))
     for method in methods:
-        signed = any((kind, name) == _SIGNATURE_PROPERTY for kind, name, _ in method.properties)
-        yield replace(method, properties=tuple(_shortened(one, shown) for one in method.properties)) if signed else method
+        if all((kind, name) != _SIGNATURE_PROPERTY for kind, name, _ in method.properties):
+            yield method
+        else:
+            yield Method(method.name, method.result, method.reason, tuple([_shortened(one, shown) for one in method.properties]), method.comment)
 
 
 def _shortened(one: Property, shown: int) -> Property:
@@ -152,7 +161,12 @@ def of_iprev(found: IprevResult) -> Method:
 def of_spf(found: SPFResult) -> Method:
     """Give the statement of SPF (RFC 8601 §2.7.2): the domain of the identity, never its local-part."""
     # The record's problem quotes the record, which is its publisher's text: it is told by `explain`, not here.
-    return Method("spf", found.result, properties=_properties(("smtp", found.identity.value, _domain_or_literal(found.domain))))
+    return _spf(found.result, found.identity.value, found.domain)
+
+
+@lru_cache(maxsize=RESULTS_CACHED)
+def _spf(result: Result, identity: str, domain: str) -> Method:
+    return Method("spf", result, properties=_properties(("smtp", identity, _domain_or_literal(domain))))
 
 
 def of_dkim(found: DKIMResult) -> Method:
@@ -204,6 +218,7 @@ def _properties(*properties: Property) -> tuple[Property, ...]:
     return tuple(one for one in properties if one[2])
 
 
+@lru_cache(maxsize=RESULTS_CACHED)
 def _domain(text: str) -> str:
     """Give a name in lower-case A-labels, empty where it is none: what a stranger put between the dots must be letters, digits, hyphens, underscores.
 
@@ -224,6 +239,7 @@ def _domain_or_literal(text: str) -> str:
     return literal if literal.startswith("[IPv6:") or ":" not in literal else ""
 
 
+@lru_cache(maxsize=RESULTS_CACHED)
 def _address(text: str) -> str:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])

@@ -84,4 +84,4 @@ def compact(value: bytes) -> bytes:
 
 def items(value: bytes) -> tuple[bytes, ...]:
     """Give the parts of a list with colons, white space around them dropped."""
-    return tuple(part.strip(FOLDING) for part in value.split(b":"))
+    return tuple([part.strip(FOLDING) for part in value.split(b":")])

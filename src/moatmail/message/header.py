@@ -23,14 +23,10 @@ class Header:
     __slots__ = ("block", "names", "spans")
 
     def __init__(self, block: bytes) -> None:
-        names: list[bytes] = []
-        spans: list[tuple[int, int, int]] = []
-        for match in _FIELD.finditer(block):
-            names.append(match[1].lower())
-            spans.append((match.start(), match.start(2), match.end(2)))
+        matches = list(_FIELD.finditer(block))
         self.block = block
-        self.names = names
-        self.spans = spans
+        self.names = [match[1].lower() for match in matches]
+        self.spans = [(match.start(), *match.span(2)) for match in matches]
 
     def raw(self, name: bytes) -> bytes | None:
         """Give the raw value of the first field `name` (lower case), or None."""

@@ -8,6 +8,7 @@ Must never know how a question is asked or why.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from moatmail.core.limits import net as limits
@@ -158,6 +159,25 @@ class MessageView(Questions):
     def lookups(self) -> tuple[Lookup, ...]:
         """Give what was asked so far and what came, each question once, in order."""
         return tuple(Lookup(kind, name, known if isinstance(known, Answer) else None) for (kind, name), known in self._known.items())
+
+    def still(self, lookups: Sequence[Lookup]) -> bool:
+        """Tell whether each of these questions has, without waiting, the very answer that it had; those looked at count as asked."""
+        known, recall = self._known, self._inner.recall
+        if self._clock.monotonic() >= self._deadline:
+            return False
+        for one in lookups:
+            key = (one.kind, one.name.lower().removesuffix("."))
+            answer = known.get(key)
+            if answer is None:
+                if key not in known and len(known) >= self._most:
+                    return False
+                answer = recall(*key)
+                if answer is None:
+                    return False
+                known[key] = answer
+            if answer is not one.answer:
+                return False
+        return True
 
     async def ask(self, kind: str, name: str) -> Answer:
         """Give the records of one kind. Raises `DNSError`, and `LookupsSpentError` when the message had its share."""

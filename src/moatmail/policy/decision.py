@@ -263,8 +263,12 @@ def _outcome(address: Address, verdict: Verdict) -> _Outcome:
 def _findings(findings: Iterable[Finding], kept: frozenset[Address]) -> tuple[_Finding, ...]:
     """Give the findings about the message and about the recipients that are kept, each text cut to a length that leaves room for all."""
     mine = [one for one in findings if one.recipient is None or one.recipient in kept][:DECISION_FINDINGS]
-    facts = [dict(list(one.evidence.items())[:_FACTS]) for one in mine]
-    longest = _length([text for one in facts for text in one.values()], EVIDENCE_MAX, DECISION_EVIDENCE)
+    facts = [dict(one.evidence) if len(one.evidence) <= _FACTS else dict(list(one.evidence.items())[:_FACTS]) for one in mine]
+    texts = [text for one in facts for text in one.values()]
+    longest = _length(texts, EVIDENCE_MAX, DECISION_EVIDENCE)
+    names = [name for one in facts for name in one]
+    if _fit(texts, longest) and _fit(names, DECISION_NAME):  # nothing is to be cut, which is nearly always so
+        return tuple([_Finding(one.name[:DECISION_NAME], one.weight, told, _pair(one.recipient), one.temporary) for one, told in zip(mine, facts, strict=True)])
     return tuple(
         _Finding(
             one.name[:DECISION_NAME],
@@ -281,15 +285,24 @@ def _questions(lookups: Sequence[Lookup]) -> tuple[tuple[str, str, str], ...]:
     mine = lookups[:DECISION_LOOKUPS]
     outcomes = [one.outcome for one in mine]
     longest = _length(outcomes, _ANSWER, DECISION_ANSWERS)
+    if _fit(outcomes, longest):
+        return tuple([(one.kind, one.name[:DECISION_NAME], outcome) for one, outcome in zip(mine, outcomes, strict=True)])
     return tuple((one.kind, one.name[:DECISION_NAME], _cut(outcome, longest)) for one, outcome in zip(mine, outcomes, strict=True))
 
 
 def _length(texts: Sequence[str], longest: int, room: int) -> int:
     """Give the length to which every text is cut so that all of them fit into `room` characters."""
+    if sum(map(len, texts)) <= room:
+        return longest
     lengths = [min(len(text), longest) for text in texts]
     while sum(min(length, longest) for length in lengths) > room:
         longest //= 2
     return longest
+
+
+def _fit(texts: Sequence[str], longest: int) -> bool:
+    """Tell whether `_cut` would leave all of them as they are."""
+    return max(map(len, texts), default=0) <= longest and "".join(texts).isascii()
 
 
 def _cut(text: str, longest: int) -> str:

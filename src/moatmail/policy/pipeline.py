@@ -17,27 +17,39 @@ from moatmail.policy.stage import Group, Order, Phase, Stage, Tools
 
 async def run(order: Order, phase: Phase, transaction: Transaction, tools: Tools, seconds: float = PHASE_SECONDS) -> Transaction:
     """Run `phase` of `order` within `seconds`; give the transaction with all findings; never raises for a stage's fault."""
+    groups = order[phase]
     until = asyncio.get_running_loop().time() + seconds
-    for group in order[phase]:
-        transaction = transaction.evolve(findings=await _run_group(group, transaction, tools, until))
+    place = 0
+    found: dict[Stage, tuple[Finding, ...]] = {}
+    while place < len(groups):
+        try:
+            # One for the phase: a clock for each group costs more than some stages. Behind the deadline a group that waits for nothing still has its say.
+            async with asyncio.timeout_at(until):
+                while place < len(groups):
+                    found = {}
+                    await _run_group(groups[place], transaction, tools, found)
+                    transaction = transaction.evolve(findings=_findings(groups[place], found))
+                    place += 1
+        except TimeoutError:
+            transaction = transaction.evolve(findings=_findings(groups[place], found))
+            place += 1
     return transaction
 
 
-async def _run_group(group: Group, transaction: Transaction, tools: Tools, until: float) -> tuple[Finding, ...]:
-    found: dict[Stage, tuple[Finding, ...]] = {}
+async def _run_group(group: Group, transaction: Transaction, tools: Tools, found: dict[Stage, tuple[Finding, ...]]) -> None:
+    """Run the stages of a group side by side, and put into `found` what each found when it is done."""
 
     async def run_stage(stage: Stage) -> None:
         found[stage] = await _run_stage(stage, transaction, tools)
 
-    try:
-        async with asyncio.timeout_at(until):  # one for the group: a clock for each stage costs more than some stages
-            if len(group) == 1:
-                await run_stage(group[0])
-            else:
-                await asyncio.gather(*map(run_stage, group))
-    except TimeoutError:
-        pass
-    return tuple(finding for stage in group for finding in (found[stage] if stage in found else (_unavailable(stage, "deadline passed"),)))
+    if len(group) == 1:
+        await run_stage(group[0])
+    else:
+        await asyncio.gather(*map(run_stage, group))
+
+
+def _findings(group: Group, found: dict[Stage, tuple[Finding, ...]]) -> tuple[Finding, ...]:
+    return tuple([finding for stage in group for finding in (found[stage] if stage in found else (_unavailable(stage, "deadline passed"),))])
 
 
 async def _run_stage(stage: Stage, transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:

@@ -16,6 +16,7 @@ from moatmail.core.ports.filter import Filter
 from moatmail.core.ports.resolver import Resolver
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Finding
+from moatmail.policy.memory import Beside
 
 
 class Phase(Enum):
@@ -30,12 +31,13 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What stages may use: ports and numbers, never rooms that act."""
+    """What stages may use: ports and numbers, never rooms that act; `memory` where what was found before may serve again."""
 
     filter: Filter
     resolver: Resolver
     hostname: str = "localhost"
     received_max: int = RECEIVED_MAX
+    memory: Beside | None = None
 
 
 Stage = Callable[[Transaction, Tools], Awaitable[tuple[Finding, ...]]]
@@ -45,6 +47,10 @@ Order = dict[Phase, tuple[Group, ...]]
 
 def shown(**facts: object) -> Mapping[str, str]:
     """Give facts as evidence: each as a short text, those that say nothing left out; lists joined by commas."""
-    told = {name: fact for name, fact in facts.items() if fact is not None and fact is not False}
-    texts = {name: ", ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact) for name, fact in told.items()}
-    return {name: text[:EVIDENCE_MAX] for name, text in texts.items() if text}
+    texts: dict[str, str] = {}
+    for name, fact in facts.items():
+        if fact is not None and fact is not False:
+            text = fact if isinstance(fact, str) else ", ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
+            if text:
+                texts[name] = str(text[:EVIDENCE_MAX])  # a word of an enumeration is kept as the plain text it is
+    return texts

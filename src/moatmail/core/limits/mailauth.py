@@ -116,6 +116,9 @@ DMARC_WALKS_MAX: Final = 8
 """Identifiers of one message below the author's organization that are walked; those beyond are not aligned."""
 
 # ---- Authentication-Results ----
+RESULTS_CACHED: Final = 1_000
+"""Names, addresses and statements of our own results that are remembered, a hundred octets each: what is told of a client or a domain is told again."""
+
 RESULTS_MAX: Final = 32
 """Results in one field of ours: more signatures than DKIM_SIGNATURES_MAX leaves never come."""
 

@@ -18,6 +18,15 @@ PHASE_SECONDS: Final = 60.0
 EVIDENCE_MAX: Final = 500
 """Characters of one fact of a finding: enough for a list of names or a reason, and no more than a line or two to read at night."""
 
+MEMORY_FINDINGS: Final = 2_000
+"""Findings about clients, domains and authors that a process remembers: some KB each."""
+
+MEMORY_LOOKUPS: Final = 16
+"""Questions of one remembered finding: SPF may ask ten terms' worth (RFC 7208 §4.6.4); who asks for more is looked at anew each time."""
+
+MEMORY_OCTETS: Final = 8 * 1024
+"""Octets of the answers of one remembered finding: what the resolver's own memory may drop stays in memory with it."""
+
 # ---- kept decisions: a stranger's message may not fill the disk with what was found about it ----
 DECISION_RECIPIENTS: Final = 100
 """Recipients of one kept decision: what RFC 5321 §4.5.3.1.8 asks every server to admit; of those beyond only the number is kept."""

@@ -7,6 +7,7 @@ Must never know the DNS library.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -52,7 +53,7 @@ class Lookup:
             return "no answer"
         if not self.answer.exists:
             return "no such name"
-        return "; ".join(_text(record) for record in self.answer.records) or "no data"
+        return "; ".join([_text(record) for record in self.answer.records]) or "no data"
 
 
 def _text(record: object) -> str:
@@ -92,6 +93,9 @@ class MessageLookups(Resolver, Protocol):
     @property
     def lookups(self) -> tuple[Lookup, ...]:
         """Give what was asked so far and what came, each question once, in order."""
+
+    def still(self, lookups: Sequence[Lookup]) -> bool:
+        """Tell whether each of these questions has, without waiting, the very answer that it had; those looked at count as asked."""
 
 
 class Lookups(Resolver, Protocol):

@@ -70,14 +70,19 @@ async def check_dmarc(resolver: Resolver, author: Author, spf: Sequence[SPFIdent
     return await _Evaluation(resolver, author.domain, _claims(spf), _claims(dkim)).run()
 
 
-async def look_ahead(resolver: Resolver, author: Author) -> None:
+async def look_ahead(resolver: Resolver, author: Author) -> tuple[Lookup, ...]:
     """Ask for the author's policy and organization while SPF and DKIM are still at work, through a `resolver` that remembers; raises nothing.
+
+    Gives what was asked.
 
     It saves round trips, and it comes first: a stranger whose own records use up the questions and the time of a message must not keep the author's
     policy from being known, for then nothing would fail (RFC 9989 §5.3.6).
     """
-    if author.domain is not None:
-        await Walk(author.domain, PolicyRecords(resolver)).finish()
+    if author.domain is None:
+        return ()
+    records = PolicyRecords(resolver)
+    await Walk(author.domain, records).finish()
+    return records.lookups
 
 
 @dataclass(frozen=True, slots=True)

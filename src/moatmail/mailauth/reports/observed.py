@@ -11,11 +11,12 @@ import ipaddress
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 import msgspec
 
-from moatmail.core.limits.mailauth import REPORT_HUMAN_MAX, REPORT_RECEIVERS_MAX, REPORT_RESULTS_MAX
+from moatmail.core.limits.mailauth import CLIENTS_CACHED, REPORT_HUMAN_MAX, REPORT_RECEIVERS_MAX, REPORT_RESULTS_MAX
 from moatmail.mailauth.dkim import DKIMResult
 from moatmail.mailauth.dmarc.record import Policy
 from moatmail.mailauth.dmarc.record import Record as PolicyRecord
@@ -179,6 +180,7 @@ def _spf(result: SPFResult | None) -> tuple[SPFAuth, ...]:
     return (SPFAuth(name, "mfrom", result.result.value, result.problem[:REPORT_HUMAN_MAX]),)
 
 
+@lru_cache(maxsize=CLIENTS_CACHED)
 def _plain_ip(text: str) -> str:
     """Give an address in its shortest form, one that was mapped into IPv6 as IPv4."""
     try:

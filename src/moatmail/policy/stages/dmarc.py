@@ -18,6 +18,7 @@ from moatmail.mailauth.dmarc.author import find_author
 from moatmail.mailauth.dmarc.check import DKIMIdentity, DMARCResult, SPFIdentity, check_dmarc
 from moatmail.mailauth.result import Result
 from moatmail.mailauth.spf import check as spf
+from moatmail.policy.memory import Made, remembered
 from moatmail.policy.stage import Tools, shown
 
 # What the domain asks for is the verdict's business; the weight is for those who publish p=none.
@@ -26,9 +27,14 @@ _WEIGHTS: Final[Mapping[Result, float]] = {Result.FAIL: 1.0, Result.PASS: -1.0}
 
 async def look_ahead(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
     """Ask for the author's policy while others are at work: what a stranger's SPF uses up of the message's questions and time then comes too late."""
-    if transaction.content is not None:
-        await evaluation.look_ahead(tools.resolver, find_author(transaction.content.structure.header))
-    return ()
+    if transaction.content is None:
+        return ()
+    author = find_author(transaction.content.structure.header)
+
+    async def look() -> Made:
+        return (), await evaluation.look_ahead(tools.resolver, author)
+
+    return await remembered(tools.memory, ("dmarc", author.domain), look)
 
 
 async def check(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
@@ -38,8 +44,13 @@ async def check(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
     facts = [finding.facts for finding in transaction.findings]
     identities = [SPFIdentity(one.domain, one.result) for one in facts if isinstance(one, spf.SPFResult) and one.identity is spf.SPFIdentity.MAIL_FROM]
     signatures = [DKIMIdentity(one.domain, one.result) for one in facts if isinstance(one, DKIMResult)]
-    found = await check_dmarc(tools.resolver, find_author(transaction.content.structure.header), identities, signatures)
-    return (_finding(found),)
+    author = find_author(transaction.content.structure.header)
+
+    async def look() -> Made:
+        found = await check_dmarc(tools.resolver, author, identities, signatures)
+        return (_finding(found),), found.lookups
+
+    return await remembered(tools.memory, ("dmarc", author.domain, author.problem, *identities, *signatures), look)
 
 
 def _finding(found: DMARCResult) -> Finding:

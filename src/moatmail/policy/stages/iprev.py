@@ -11,11 +11,17 @@ from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Finding
 from moatmail.mailauth.iprev import check_iprev
 from moatmail.mailauth.result import Result
+from moatmail.policy.memory import Made, remembered
 from moatmail.policy.stage import Tools, shown
 
 
 async def check(transaction: Transaction, tools: Tools) -> tuple[Finding, ...]:
     """Find `iprev.<result>` with the names that lead back."""
-    found = await check_iprev(tools.resolver, transaction.session.peer_ip)
-    evidence = shown(client=found.client, names=found.names)
-    return (Finding(f"iprev.{found.result}", 0.0, evidence, temporary=found.result is Result.TEMPERROR, facts=found),)
+    client = transaction.session.peer_ip
+
+    async def look() -> Made:
+        found = await check_iprev(tools.resolver, client)
+        evidence = shown(client=found.client, names=found.names)
+        return (Finding(f"iprev.{found.result}", 0.0, evidence, temporary=found.result is Result.TEMPERROR, facts=found),), found.lookups
+
+    return await remembered(tools.memory, ("iprev", client), look)
