@@ -328,7 +328,7 @@ def test_r11_the_live_server_says_no_and_alerts_and_serves_the_rest(folders: Fol
                         assert mark_of(answer[0][1]), "something was served that nobody wrote"
                         served += 1
                     else:
-                        assert "[SERVERBUG]" in repr(answer)
+                        assert "[CORRUPTION]" in repr(answer)
                         refused += 1
             assert client.noop()[0] == "OK"
         report("R11 live", refused=refused, served=served)

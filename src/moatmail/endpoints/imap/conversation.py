@@ -97,7 +97,7 @@ _CODES: Final[tuple[tuple[type[MoatmailError], bytes], ...]] = (
     (HasInferiorsError, b"HASCHILDREN"),
     (NotPermittedError, b"NOPERM"),
     (ConflictError, b"CANNOT"),
-    (SealBrokenError, b"SERVERBUG"),
+    (SealBrokenError, b"CORRUPTION"),
 )
 
 

@@ -119,7 +119,7 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     await fetch.run(spans)
     await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
-        raise RefusedError(fetch.damaged.public.encode(), b"SERVERBUG")  # the administrator was told of each
+        raise RefusedError(fetch.damaged.public.encode(), b"CORRUPTION")  # the administrator was told of each
     if fetch.undecodable:
         raise RefusedError(b"a part is in an unknown transfer encoding", b"UNKNOWN-CTE")  # RFC 3516 §4.3
     if fetch.missing and not command.uid:

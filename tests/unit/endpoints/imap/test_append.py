@@ -102,7 +102,7 @@ async def test_over_quota(lab: Lab) -> None:
         pytest.param(StorageFullError(), b"NO [LIMIT]", id="a full disk"),
         pytest.param(StoreUnavailableError(), b"NO [UNAVAILABLE]", id="no store"),
         pytest.param(ZeroDivisionError(), b"NO [SERVERBUG]", id="a fault of ours"),
-        pytest.param(SealBrokenError(), b"NO [SERVERBUG]", id="something that does not open"),
+        pytest.param(SealBrokenError(), b"NO [CORRUPTION]", id="something that does not open"),
     ],
 )
 async def test_what_fails_below_is_never_ok(lab: Lab, error: Exception, code: bytes) -> None:

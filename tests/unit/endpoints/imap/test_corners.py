@@ -146,7 +146,7 @@ async def test_a_large_message_that_does_not_open_leaves_no_torn_response(lab: L
     monkeypatch.setattr(OpenMessage, "read", broken)
     told = await client.command(f"FETCH 1:2 {items}")
     assert [line.split()[:2] for line in told] == [[b"2", b"FETCH"]]
-    assert client.tagged.startswith(b"NO [SERVERBUG]")
+    assert client.tagged.startswith(b"NO [CORRUPTION]")
 
 
 async def test_many_sections_of_one_message_cost_a_bounded_buffer_and_others_have_their_turn(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,7 @@ async def test_a_message_that_was_changed_on_disk_is_never_served(lab: Lab, item
     lab.writer.db.connection.execute(f"UPDATE {table} SET {column} = zeroblob(length({column})) WHERE rowid = 1")  # noqa: S608 - names of ours
     client = await lab.client(select="INBOX")
     told = await client.command(f"FETCH 1:2 ({item})")
-    assert client.tagged.startswith(b"NO [SERVERBUG]")
+    assert client.tagged.startswith(b"NO [CORRUPTION]")
     assert [line[:8] for line in told] == [b"2 FETCH "]
     assert any(event.name == "seal.broken" for event in lab.events.alerts())
 
@@ -198,5 +198,5 @@ async def test_a_message_under_anothers_cover_is_never_served(lab: Lab) -> None:
     lab.writer.db.connection.execute("UPDATE message SET cover = ? WHERE cover = ?", (other[0], row[0]))
     client = await lab.client(select="INBOX")
     told = await client.command("FETCH 1:2 (ENVELOPE)")
-    assert client.tagged.startswith(b"NO [SERVERBUG]")
+    assert client.tagged.startswith(b"NO [CORRUPTION]")
     assert len(told) == 1

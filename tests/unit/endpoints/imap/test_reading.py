@@ -164,7 +164,7 @@ async def test_a_list_is_told_without_opening_content(lab: Lab) -> None:
     await lab.damage("UPDATE content SET blob = zeroblob(length(blob))")
     (told,) = await client.ok("FETCH 1 (FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
     assert b"Subject: hello" in told
-    assert (await client.no("FETCH 1 (BODY.PEEK[HEADER.FIELDS (X-Unheard-Of)])")).startswith(b"NO [SERVERBUG]")
+    assert (await client.no("FETCH 1 (BODY.PEEK[HEADER.FIELDS (X-Unheard-Of)])")).startswith(b"NO [CORRUPTION]")
 
 
 async def test_reading_a_list_field_sets_seen_where_it_was_not_only_peeked_at(lab: Lab) -> None:
