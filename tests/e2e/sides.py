@@ -170,6 +170,8 @@ class SecondClient:
     def __init__(self, server: Trial, account: int = 0, box: str = "INBOX") -> None:
         self.rounds = self.removed = 0
         self._server, self._account, self._box = server, account, box
+        self.began = threading.Event()
+        """Set when the first round is over."""
         self._end = threading.Event()
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
@@ -180,6 +182,7 @@ class SecondClient:
                 while not self._end.is_set():
                     self._work(client)
                     self.rounds += 1
+                    self.began.set()
                     self._end.wait(0.02)
         except BaseException as fault:  # noqa: BLE001 - told by the thread that waits for this one
             self._fault = fault

@@ -1,111 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that collect mail over IMAP: getmail and fetchmail keep or remove as they are told; NeoMutt reads, flags, moves."""
+"""Programs on two thousand messages over IMAP, with somebody else at work: getmail and fetchmail collect; NeoMutt, IMAPClient and curl read and change."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.fetchers import (
+    LATER_VICTIMS,
+    TOTAL,
+    VICTIMS,
+    Fetchmail,
+    Getmail,
+    Postman,
+    assert_each_message_comes_once,
+    emptied,
+    fill,
+    hall,
+    held,
+    known,
+    numbered,
+)
 from tests.e2e.sides import letter, program, run, session, written
 from tests.e2e.trial import Trial
-
-COUNT = 40
 
 
 @pytest.fixture
 def filled(server: Trial) -> Trial:
-    """The server with COUNT messages for alice and nothing else."""
-    with session(server) as client:
-        for name in ("INBOX", "Archive"):
-            client.select_folder(name)
-            client.delete_messages(client.search())
-            client.expunge()
-        for start in range(0, COUNT, 20):
-            client.multiappend("INBOX", [{"msg": letter(number), "flags": []} for number in range(start, start + 20)])
+    """The server with TOTAL messages in INBOX for alice and nothing else."""
+    fill(server)
     return server
 
 
-def count(server: Trial, folder: str = "INBOX", criteria: str = "ALL") -> int:
-    with session(server) as client:
-        client.select_folder(folder, readonly=True)
-        return len(client.search(criteria))
+@pytest.mark.parametrize("kind", [Getmail, Fetchmail], ids=["getmail", "fetchmail"])
+def test_each_message_comes_once_and_goes_when_told(filled: Trial, tmp_path: Path, kind: type[Getmail | Fetchmail]) -> None:
+    with hall() as goal:
+        assert_each_message_comes_once(filled, kind(filled, tmp_path / "home", "imap", goal))
 
 
-def appending(folder: Path) -> tuple[Path, Path]:
-    """Give a program that appends what it reads to a file, and the file."""
-    box = folder / "box"
-    box.touch()
-    deliverer = written(folder / "deliver", f"#!/bin/sh\nexec cat >>{box}\n")
-    deliverer.chmod(0o700)
-    return deliverer, box
-
-
-def test_getmail_fetches_each_message_once_and_removes_them_in_the_end(filled: Trial, tmp_path: Path) -> None:
-    host, port = filled.address("imaps")
-    address, secret = filled.account()
-    deliverer, box = appending(tmp_path)
-    text = (
-        f"[retriever]\ntype = SimpleIMAPSSLRetriever\nserver = {host}\nport = {port}\nusername = {address}\npassword = {secret}\nca_certs = {filled.ca}\n"
-        f'ssl_cert_hostname = localhost\nmailboxes = ("INBOX",)\n[destination]\ntype = MDA_external\npath = {deliverer}\nallow_root_commands = true\n'
-        "[options]\nread_all = false\ndelete = %s\n"
-    )
-    config = written(tmp_path / "home" / "getmailrc", text % "false")
-    argv = [program("getmail"), "--getmaildir", str(config.parent), "--rcfile", str(config)]
-
-    def fetched() -> int:
-        run(argv, tmp_path / "home")
-        return box.read_bytes().count(b"\nSubject: number ")
-
-    assert fetched() == COUNT
-    assert fetched() == COUNT
-    written(config, text % "true")
-    assert fetched() == COUNT
-    assert count(filled) == 0
-
-
-def test_fetchmail_fetches_what_is_unseen_and_removes_it_when_told(filled: Trial, tmp_path: Path) -> None:
-    host, port = filled.address("imap")
-    address, secret = filled.account()
-    home = tmp_path / "home"
-    deliverer, box = appending(tmp_path)
-    text = (
-        f'poll {host} service {port} protocol imap\nuser "{address}" password "{secret}" %s sslproto "TLS1.2+" sslcertck\n'
-        f'sslcertfile "{filled.ca}" sslcommonname localhost\nmda "{deliverer}"\n'
-    )
-    config = written(home / "fetchmailrc", text % "keep")
-    argv = [program("fetchmail"), "--fetchmailrc", str(config), "--idfile", str(home / "ids"), "--pidfile", str(home / "pid"), "--nosyslog"]
-
-    def fetched(accepted: tuple[int, ...]) -> int:
-        run(argv, home, accepted=accepted)
-        return box.read_bytes().count(b"\nSubject: number ")
-
-    assert fetched((0,)) == COUNT
-    assert count(filled, criteria="SEEN") == COUNT
-    assert fetched((1,)) == COUNT  # status 1: nothing new
-    written(config, text % "nokeep fetchall")
-    assert fetched((0,)) == 2 * COUNT
-    assert count(filled) == 0
-
-
-def test_neomutt_flags_moves_and_removes(filled: Trial, tmp_path: Path) -> None:
-    _, port = filled.address("imaps")
-    address, secret = filled.account()
-    home = tmp_path / "home"
-    keys = (
-        "<tag-pattern>~s 'number [0-9]$'<enter><tag-prefix><set-flag>!<sync-mailbox>"  # the first ten: important
-        "<untag-pattern>~A<enter><tag-pattern>~s 'number 1[0-9]'<enter><tag-prefix><save-message>=Archive<enter><sync-mailbox>"
-        "<untag-pattern>~A<enter><delete-pattern>~s 'number 2[0-9]'<enter><sync-mailbox><quit>"
-    )
+def _neomutt(server: Trial, home: Path, keys: str) -> None:
+    """Press keys in INBOX."""
+    _, port = server.address("imaps")
+    address, secret = server.account()
     config = written(
         home / "neomuttrc",
         f"set folder = imaps://localhost:{port}/\nset spoolfile = +INBOX\nset imap_user = '{address}'\nset imap_pass = '{secret}'\n"
-        f"set certificate_file = '{filled.ca}'\nset ssl_ca_certificates_file = '{filled.ca}'\nset ssl_verify_host = yes\n"
+        f"set certificate_file = '{server.ca}'\nset ssl_ca_certificates_file = '{server.ca}'\nset ssl_verify_host = yes\n"
         "set imap_authenticators = 'plain'\nset confirmappend = no\nset delete = yes\n"
-        f"set quit = yes\nset mark_old = no\nset wait_key = no\nset header_cache = ''\nset move = no\nset auto_tag = no\npush \"{keys}\"\n",
+        f"set quit = yes\nset mark_old = no\nset wait_key = no\nset header_cache = ''\nset move = no\nset auto_tag = no\npush \"{keys}<quit>\"\n",
     )
     # A terminal of its own: without one it does nothing.
-    run([program("env"), "TERM=xterm", program("script"), "-qec", f"{program('neomutt')} -n -F {config}", "/dev/null"], home, seconds=60)
-    assert count(filled, criteria="FLAGGED") == 10
-    assert count(filled, "Archive") == 10
-    assert count(filled) == COUNT - 20
+    run([program("env"), "TERM=xterm", program("script"), "-qec", f"{program('neomutt')} -n -F {config}", "/dev/null"], home)
+
+
+def test_neomutt_flags_removes_and_moves(filled: Trial, tmp_path: Path) -> None:
+    flag = "<tag-pattern>~s 'number [0-9]*7$'<enter><tag-prefix><set-flag>!<sync-mailbox><untag-pattern>~A<enter>"
+    remove = "<delete-pattern>~s 'number [0-9]*5$'<enter><sync-mailbox>"
+    move = "<tag-pattern>~s 'number [0-9]*3$'<enter><tag-prefix><save-message>=Archive<enter><sync-mailbox>"
+    with Postman(filled, VICTIMS) as other:
+        _neomutt(filled, tmp_path / "home", flag + remove)
+    with Postman(filled, LATER_VICTIMS, removes=False) as later:  # it forgets what it moved when others remove mail in that moment, and leaves it there
+        _neomutt(filled, tmp_path / "home", move)
+    flagged, moved, removed = (numbered(range(last, TOTAL, 10)) for last in (7, 3, 5))
+    assert held(filled, criteria="FLAGGED") == flagged
+    assert held(filled, "Archive") == moved
+    assert held(filled) == numbered(range(TOTAL)) - moved - removed - other.taken + other.brought + later.brought
+
+
+def test_imapclient_reads_flags_copies_renames_and_moves(filled: Trial) -> None:
+    """What it changed and what somebody else changed at the same time is all there, once."""
+    read = []
+    with Postman(filled, VICTIMS) as other, session(filled) as client:
+        client.create_folder("Copies")
+        client.select_folder("INBOX")
+        uids = client.search(["SUBJECT", "number"])
+        for start in range(0, len(uids), 100):
+            read += [known(one[b"BODY[]"]) for one in client.fetch(uids[start : start + 100], ["BODY.PEEK[]"]).values() if b"BODY[]" in one]
+        of = {int(one[b"ENVELOPE"].subject.split()[1]): uid for uid, one in client.fetch(uids, ["ENVELOPE"]).items() if b"ENVELOPE" in one}
+        for start in range(0, TOTAL, 400):
+            part = {number: uid for number, uid in of.items() if start <= number < start + 400}
+            client.add_flags([uid for number, uid in part.items() if number % 10 == 7], [b"\\Flagged"])
+            client.copy([uid for number, uid in part.items() if number % 10 == 1], "Copies")
+        client.rename_folder("Copies", "Café/Copies")
+        client.move([uid for number, uid in of.items() if number % 10 == 3], "Archive")
+        removed = [uid for number, uid in of.items() if number % 10 == 5]
+        client.delete_messages(removed)
+        client.uid_expunge(removed)
+    everything = numbered(range(TOTAL))
+    assert len(read) == len(set(read))
+    assert everything - other.taken - Counter(read) == Counter()
+    flagged, copied, moved, gone = (numbered(range(last, TOTAL, 10)) for last in (7, 1, 3, 5))
+    assert held(filled, criteria="FLAGGED") == flagged
+    assert held(filled, "Café/Copies") == copied
+    assert held(filled, "Archive") == moved
+    assert held(filled) == everything - moved - gone - other.taken + other.brought
+
+
+def test_curl_appends_and_reads(server: Trial, tmp_path: Path) -> None:
+    emptied(server)
+    for number in range(TOTAL):
+        (tmp_path / f"letter-{number}").write_bytes(letter(number))
+    host, port = server.address("imaps")
+    address, secret = server.account()
+    base = [program("curl"), "-sS", "--cacert", server.ca, "--user", f"{address}:{secret}"]
+    with Postman(server, range(100000, 100040), removes=False) as other:
+        run([*base, "--upload-file", f"{tmp_path}/letter-[0-{TOTAL - 1}]", f"imaps://{host}:{port}/INBOX"], tmp_path / "home")
+    everything = numbered(range(TOTAL)) + other.brought
+    assert held(server) == everything
+
+    with session(server) as client:
+        last = client.folder_status("INBOX", ["UIDNEXT"])[b"UIDNEXT"] - 1
+        first = last - TOTAL - other.brought.total() + 1
+    with Postman(server, VICTIMS) as other:
+        # 78: a message that was asked for is gone.
+        argv = [*base, "--output", f"{tmp_path}/read-#1", f"imaps://{host}:{port}/INBOX;UID=[{first}-{last}]"]
+        told = run(argv, tmp_path / "home", accepted=(0, 78)).stderr
+    read = Counter([known(path.read_bytes()) for path in tmp_path.glob("read-*")])
+    assert everything - other.taken - read == Counter()
+    assert read - everything == Counter()
+    assert {line[:10] for line in told.splitlines()} <= {"curl: (78)"}, told
+    assert held(server) == everything - other.taken + other.brought

@@ -13,11 +13,14 @@ import smtplib
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import fetchers
+from tests.e2e.fetchers import Fetchmail, Getmail
 from tests.e2e.trial import Trial, descendants
 
 DOTS = "Subject: dots\r\nFrom: {}\r\nTo: alice@example.test\r\n\r\n.\r\n..two\r\nfrom the third line on: three\r\n"
@@ -167,66 +170,22 @@ def test_curl_lists_reads_and_removes(filled: Trial, options: list[str]) -> None
     assert in_inbox(filled) == COUNT - 1
 
 
-def appending(folder: Path) -> tuple[Path, Path]:
-    """Give a program that appends what it reads to a file, and the file."""
-    box = folder / "box"
-    box.touch()
-    deliverer = written(folder / "deliver", f"#!/bin/sh\nexec cat >>{box}\n")
-    deliverer.chmod(0o700)
-    return deliverer, box
+@pytest.mark.parametrize("kind", [Getmail, Fetchmail], ids=["getmail", "fetchmail"])
+def test_each_of_two_thousand_messages_comes_once_and_goes_when_told(server: Trial, tmp_path: Path, kind: type[Getmail | Fetchmail]) -> None:
+    fetchers.fill(server)
+    with fetchers.hall() as goal:
+        fetchers.assert_each_message_comes_once(server, kind(server, tmp_path / "home", "pop3", goal))
 
 
-def test_getmail_keeps_then_fetches_only_what_is_new_then_removes(filled: Trial, tmp_path: Path) -> None:
-    host, port = filled.address("pop3s")
-    address, secret = filled.account()
-    deliverer, box = appending(tmp_path)
-    text = (
-        f"[retriever]\ntype = SimplePOP3SSLRetriever\nserver = {host}\nport = {port}\nusername = {address}\npassword = {secret}\nca_certs = {filled.ca}\n"
-        f"ssl_cert_hostname = localhost\n[destination]\ntype = MDA_external\npath = {deliverer}\nallow_root_commands = true\n"
-        "[options]\nread_all = false\ndelete = %s\n"
-    )
-    config = written(tmp_path / "home" / "getmailrc", text % "false")
-    argv = [program("getmail"), "--getmaildir", str(config.parent), "--rcfile", str(config)]
-
-    def fetch() -> int:
-        done = run(argv, tmp_path / "home")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return box.read_text().count("\nSubject: dots\n")
-
-    assert fetch() == COUNT
-    assert fetch() == COUNT
-    deliver(filled, 2)
-    assert fetch() == COUNT + 2
-    assert in_inbox(filled) == COUNT + 2
-    written(config, text % "true")
-    assert fetch() == COUNT + 2
-    assert in_inbox(filled) == 0
-
-
-def test_fetchmail_keeps_by_unique_id_then_removes(filled: Trial, tmp_path: Path) -> None:
-    host, port = filled.address("pop3")
-    address, secret = filled.account()
-    home = tmp_path / "home"
-    deliverer, box = appending(tmp_path)
-    text = (
-        f'poll {host} service {port} protocol pop3 uidl\nuser "{address}" password "{secret}" %s sslproto "TLS1.2+" sslcertck\n'
-        f'sslcertfile "{filled.ca}" sslcommonname localhost\nmda "{deliverer}"\n'
-    )
-    config = written(home / "fetchmailrc", text % "keep")
-    argv = [program("fetchmail"), "--fetchmailrc", str(config), "--idfile", str(home / "ids"), "--pidfile", str(home / "pid"), "--nosyslog"]
-
-    def fetch(wanted: int) -> int:
-        done = run(argv, home)
-        assert done.returncode == wanted, done.stdout + done.stderr
-        return box.read_text().count("\nSubject: dots\n")
-
-    assert fetch(0) == COUNT
-    assert fetch(1) == COUNT  # status 1: nothing new
-    deliver(filled, 2)
-    assert fetch(0) == COUNT + 2
-    written(config, text % "nokeep fetchall")
-    assert fetch(0) == 2 * (COUNT + 2)
-    assert in_inbox(filled) == 0
+def test_curl_reads_two_thousand_messages_while_somebody_else_works_there(server: Trial, tmp_path: Path) -> None:
+    fetchers.fill(server)
+    host, port = server.address("pop3s")
+    numbers = f"pop3s://{host}:{port}/[1-{fetchers.TOTAL}]"
+    argv = [program("curl"), "-sS", "--cacert", server.ca, "--user", ":".join(server.account()), "--output", f"{tmp_path}/read-#1", numbers]
+    # Nobody removes anything here: at a message that is gone it would connect anew, to a maildrop with other numbers.
+    with fetchers.Postman(server, fetchers.VICTIMS, removes=False):
+        assert run(argv, tmp_path / "home").returncode == 0
+    assert Counter(fetchers.known(path.read_bytes()) for path in tmp_path.glob("read-*")) == fetchers.numbered(range(fetchers.TOTAL))
 
 
 def test_mpop_pipelines_keeps_and_removes(filled: Trial, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from moatmail.endpoints.imap.fetch_listed import Listed, ListedRows
 from moatmail.endpoints.imap.fetch_response import FetchResponse
 from moatmail.endpoints.imap.sections import cut, is_listed, lister, needs_summary
 from moatmail.endpoints.imap.selected import Selected
-from moatmail.endpoints.imap.sync import enable_condstore, sync
+from moatmail.endpoints.imap.sync import enable_condstore, sync, sync_silently
 from moatmail.endpoints.imap.vanished import tell_earlier
 from moatmail.mailbox import placements
 from moatmail.mailbox.known import Known
@@ -42,6 +42,7 @@ from moatmail.wire.imap import events, flags, responses
 from moatmail.wire.imap.fetch import Attribute, BinarySection, BodySection, FetchItem
 from moatmail.wire.imap.moment import ZonedMoment, format_date_time
 from moatmail.wire.imap.object_id import email_id, thread_id
+from moatmail.wire.imap.sequence import SequenceSet
 
 _Maker = Callable[["_Subject"], bytes | None]
 _FROM_ARRAYS: Final = frozenset((Attribute.FLAGS, Attribute.UID, Attribute.MODSEQ))
@@ -105,7 +106,8 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     selected = conversation.box
     if command.changed_since is not None or Attribute.MODSEQ in command.items:
         enable_condstore(conversation)
-    if command.uid:
+    if command.uid and (selected.reaches_new(command.sequence) or command.changed_since is not None):
+        # Else what others did is told behind the answer: getmail takes the first FETCH response for the message that it asked for.
         await sync(conversation, uid=True)
     spans = resolve(selected, command.sequence, uid=command.uid)
     if command.vanished and command.changed_since is not None:
@@ -117,7 +119,10 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
         # RFC 9394 §3.4: the range is of the messages named; which of these changed is asked afterwards.
         spans = _part(spans, command.partial.places(sum(last - first + 1 for first, last in spans)))
     await fetch.run(spans)
-    await sync(conversation, expunge=command.uid, uid=command.uid)
+    if _asks_for_one(command.sequence) and (fetch.missing or not spans):
+        await sync_silently(conversation, uid=command.uid)
+    else:
+        await sync(conversation, expunge=command.uid, uid=command.uid)
     if fetch.damaged is not None:
         raise RefusedError(fetch.damaged.public.encode(), b"CORRUPTION")  # the administrator was told of each
     if fetch.undecodable:
@@ -406,6 +411,10 @@ async def _fetch_threads(conversation: Conversation, plan: Plan, page: Sequence[
         return {}
     account, mailbox = conversation.account, conversation.box.mailbox
     return dict(await account.store.read(GetThreads(account.id, mailbox, tuple([uid for _number, uid in page]))))
+
+
+def _asks_for_one(sequence: SequenceSet) -> bool:
+    return len(sequence.ranges) == 1 and sequence.ranges[0][0] == sequence.ranges[0][1] and not sequence.saved
 
 
 def _part(spans: list[Span], places: slice) -> list[Span]:

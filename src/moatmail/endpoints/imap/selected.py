@@ -82,6 +82,10 @@ class Selected:
         named = sequence.resolve(self.numbering.last_uid)
         return merge([*named, *self.saved_ranges()]) if sequence.saved else named
 
+    def reaches_new(self, sequence: SequenceSet) -> bool:
+        """Tell whether a set of UIDs may name a message that the client was not told of."""
+        return any(STAR in pair or max(pair) >= self.uidnext for pair in sequence.ranges)
+
     def is_aligned(self, view: View) -> bool:
         """Tell whether message number n is place n - 1 of the view: nothing went that we were not told of."""
         return not self.expunged and view.vanished_at <= self.modseq

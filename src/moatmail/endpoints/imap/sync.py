@@ -67,6 +67,21 @@ async def sync(conversation: Conversation, *, expunge: bool = True, uid: bool = 
     _tell_complete(conversation, selected, waited=waited)
 
 
+async def sync_silently(conversation: Conversation, *, uid: bool) -> None:
+    """Tell what changed behind a FETCH whose one message is gone, unless a client could take it for the answer: then the next command tells.
+
+    fetchmail gives up at any line that is not the FETCH response it waits for; getmail takes the first FETCH response, breaks at flags, and fetches
+    all mail once more.
+    """
+    selected = conversation.selected
+    if not uid or selected is None:
+        return
+    account = conversation.account
+    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    if changes is None or all(row.uid >= selected.uidnext or row.modseq in selected.own for row in changes.rows):
+        await sync(conversation, uid=True)
+
+
 def _advance(selected: Selected, changes: Changes) -> None:
     """Go on to the modseq of `changes`."""
     selected.expunged.extend([gone for gone in changes.vanished if gone < selected.uidnext])

@@ -82,6 +82,29 @@ async def test_a_message_that_is_gone_is_no_bare_ok(lab: Lab) -> None:
     assert await two.ok("UID FETCH 1 (FLAGS)") == [b"1 EXPUNGE"]
 
 
+async def test_news_stand_behind_the_message_that_was_asked_for(lab: Lab) -> None:
+    """Fault: getmail took the flags of another message, told first, for the message, and broke."""
+    await lab.deliver(HELLO, HELLO)
+    one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    await one.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+    assert await two.ok("UID FETCH 2 (FLAGS)") == [b"2 FETCH (UID 2 FLAGS ())", b"1 FETCH (UID 1 FLAGS (\\Flagged))"]
+    # A set that may reach what this client does not know yet has to be known first.
+    await lab.deliver(HELLO)
+    assert (await two.ok("UID FETCH 3 (UID)"))[0] == b"3 EXISTS"
+
+
+@pytest.mark.parametrize("command", ["FETCH 1 (FLAGS)", "UID FETCH 1 (FLAGS)"])
+async def test_news_wait_where_the_message_that_was_asked_for_is_gone(lab: Lab, command: str) -> None:
+    """Fault: fetchmail gave up at them, getmail broke and fetched all mail once more."""
+    await lab.deliver(HELLO, HELLO)
+    one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
+    await one.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+    await one.ok("EXPUNGE")
+    await one.ok("STORE 1 +FLAGS.SILENT (\\Flagged)")
+    assert await two.ok(command) == []
+    assert await two.ok("NOOP") == [b"1 EXPUNGE", b"1 FETCH (FLAGS (\\Flagged))"]
+
+
 async def test_silent_changes_are_told_to_others_only(lab: Lab) -> None:
     await lab.deliver(HELLO)
     one, two = await lab.client(select="INBOX"), await lab.client(select="INBOX")
