@@ -77,7 +77,7 @@ async def sync_silently(conversation: Conversation, *, uid: bool) -> None:
     if not uid or selected is None:
         return
     account = conversation.account
-    changes = await fetch_changes(account.store, account.id, selected.mailbox, selected.modseq, selected.uidnext)
+    changes = await fetch_changes(account.store, selected.since(account.id))
     if changes is None or all(row.uid >= selected.uidnext or row.modseq in selected.own for row in changes.rows):
         await sync(conversation, uid=True)
 
