@@ -13,12 +13,11 @@ import pytest
 from moatmail.core.errors import NotFoundError
 from moatmail.core.limits import store as limits
 from moatmail.store import frames
-from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.channel import SOCKET, ChannelServer, ChannelStore, bind_in, role_of_peer
 from moatmail.store.local import LocalStore
 from moatmail.store.writer import Writer
-from tests.store_contract.given import NOW, Ear, GlassVault, StandingClock, arrival, box, house
+from tests.store_contract.given import Ear, GlassVault, StandingClock, arrival, box, house
 
 
 async def test_a_reader_of_its_own_sees_what_was_just_written_and_outlives_the_store_process(folder: Path, start_server: Callable[[], int]) -> None:
@@ -117,23 +116,6 @@ def test_the_kernel_tells_who_knocks(uid: int, role: str, wanted: str, monkeypat
     assert role_of_peer(ours, lambda pid: role if pid == 1234 else "wrong") == wanted
     ours.close()
     theirs.close()
-
-
-async def test_many_openings_of_accounts_in_a_minute_raise_the_alarm_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "OPENED_ACCOUNTS", 5)
-    ear, clock = Ear(), StandingClock()
-    store = LocalStore(Writer(folder, GlassVault(), clock, ear))
-    server = ChannelServer(store, lambda _pid: "access", clock, ear)
-    for _ in range(5):
-        server.judge("access", o.OpenAccount(1, "imap", NOW))
-    assert ear.events == []
-    for _ in range(3):
-        server.judge("access", o.OpenAccount(1, "imap", NOW))
-    assert [(event.name, event.alert) for event in ear.events] == [("store.many-openings", True)]
-    clock.time += 61
-    server.judge("access", o.OpenAccount(1, "imap", NOW))
-    assert len(ear.events) == 1
-    await store.close()
 
 
 async def test_a_peer_that_asks_and_does_not_read_is_not_asked_for_more(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,10 @@ from moatmail.core.ports.event_sink import EventSink
 from moatmail.store import frames, migrate
 from moatmail.store.answer import answer
 from moatmail.store.local import LocalStore
+from moatmail.store.openings import Openings
 from moatmail.store.operations import Journal, OpenAccount, Operation
 from moatmail.store.permissions import may, told
-from moatmail.store.queries import GetDatabaseKey, Query, SettingsAnswer
+from moatmail.store.queries import GetDatabaseKey, LoginFacts, Query, SettingsAnswer
 from moatmail.store.sqlite import Database, DatabaseError, Use, open_database, translate
 
 R = TypeVar("R")
@@ -95,7 +96,7 @@ class ChannelServer:
         self._clock = clock
         self._sink = sink
         self._told: dict[tuple[str, str], float] = {}
-        self._opened: dict[str, list[float]] = {}
+        self.openings = Openings(clock, sink)
         self._peers: set[_Peer] = set()
         self._server: asyncio.Server | None = None
 
@@ -129,7 +130,7 @@ class ChannelServer:
     def judge(self, role: str, asked: object) -> None:
         """Let through what the role may ask; raises NotPermittedError, and tells journal and administrator, once a minute for each cell."""
         if isinstance(asked, OpenAccount):
-            self._count_opening(role)
+            self.openings.opened(role, asked.account)
         if may(role, asked):
             return
         name = type(asked).__name__
@@ -141,14 +142,6 @@ class ChannelServer:
             future = self.store.group.submit(Journal(now, role, what), "store")
             future.add_done_callback(_hear)
         raise NotPermittedError(f"role {role} may not ask for {name}")
-
-    def _count_opening(self, role: str) -> None:
-        since = self._clock.now() - _MINUTE
-        openings = [at for at in self._opened.get(role, ()) if at > since]
-        openings.append(self._clock.now())
-        self._opened[role] = openings[-limits.OPENED_ACCOUNTS - 1 :]
-        if len(openings) == limits.OPENED_ACCOUNTS + 1:
-            self._sink.emit(Event.of("store.many-openings", f"role {role} opened more than {limits.OPENED_ACCOUNTS} accounts in a minute", alert=True))
 
 
 def _hear(future: asyncio.Future[Any]) -> None:
@@ -210,6 +203,8 @@ class _Peer(asyncio.Protocol):
     def _tell(self, number: int, query: Query[Any]) -> None:
         """Answer a question; one that the journal must tell of is answered when that is durable."""
         found = self._server.store.answer(query)
+        if isinstance(found, LoginFacts):
+            self._server.openings.login(self._role, found.account.id)
         entry = self._server.store.witness.entry(self._role, query, found)
         if entry is None:
             self._answer(number, told(self._role, found) if isinstance(found, SettingsAnswer) else found)

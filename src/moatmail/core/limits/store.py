@@ -76,7 +76,12 @@ BUS_HINTS: Final = 512  # hints in one datagram (18 octets each)
 CLAIM: Final = 500  # entries of one claim
 
 # ---- keys handed out ----
-OPENED_ACCOUNTS: Final = 1200  # accounts opened by one role in a minute; beyond it somebody should look (a restart of a large site stays below)
+OPENED_ACCOUNTS: Final = 1200  # accounts opened by one role in a minute that nobody used for a day; beyond it somebody should look
+OPENING_USED: Final = 86400.0  # seconds for which an account counts as used: who reads mail comes back within a day
+OPENED_WITHOUT_LOGIN: Final = 10  # accounts opened by one role in a minute for which it asked no login before; a store that was away explains a few
+OPENING_LOGIN: Final = 300.0  # seconds between the two: passwords of a thousand who reconnect are hashed one after another, and people type
+OPENINGS_SILENT: Final = 600.0  # seconds after the store's start in which nothing is told: who used what before is not known yet
+OPENINGS_KNOWN: Final = 200_000  # accounts remembered for that: some 20 MB
 KEYS_TOLD: Final = 20_000  # answers with signing keys remembered as told of in the journal
 KEYS_TOLD_EVERY: Final = 3600.0  # seconds after which the same keys for the same role are told of again
 
