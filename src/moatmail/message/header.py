@@ -8,6 +8,7 @@ Must never know what a field means: addresses, dates and parameters have their o
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from moatmail.core.limits.message import FIELD_OCTETS_MAX
 
@@ -18,12 +19,15 @@ _LIST_FIELDS = frozenset((b"to", b"cc", b"bcc", b"reply-to"))
 
 
 class Header:
-    """The fields of `block`, in order: `names` (lower case) and `spans` (start of the field, start and end of its raw value, in octets of the block)."""
+    """The fields of `block`, in order: `names` (lower case) and `spans` (start of the field, start and end of its raw value, in octets of the block).
+
+    With `most` the first so many fields alone.
+    """
 
     __slots__ = ("block", "names", "spans")
 
-    def __init__(self, block: bytes) -> None:
-        matches = list(_FIELD.finditer(block))
+    def __init__(self, block: bytes, most: int | None = None) -> None:
+        matches = list(_FIELD.finditer(block) if most is None else islice(_FIELD.finditer(block), most))
         self.block = block
         self.names = [match[1].lower() for match in matches]
         self.spans = [(match.start(), *match.span(2)) for match in matches]

@@ -16,6 +16,7 @@ from moatmail.core.limits.message import (
     DELIMITER_LINE_MAX,
     DEPTH_MAX,
     ENVELOPE_OCTETS_MAX,
+    HEADER_FIELDS_MAX,
     HEADER_MAX,
     LEAD_OCTETS_MAX,
     PART_HEADERS_MAX,
@@ -300,7 +301,9 @@ class StructureParser:
         """End the header block of the innermost part at place `at` of the buffer, and look what its body is."""
         block = self._take_header(at)
         part = self._stack[-1]
-        header = Header(block)
+        # The doors bound the fields of the message's own header; of parts as many are looked at.
+        header = Header(block, None if self._header is None else HEADER_FIELDS_MAX)
+        self._truncated = self._truncated or (self._header is not None and len(header.names) == HEADER_FIELDS_MAX)
         read_content_fields(part, header)
         part.body_start = self._base + at
         self._count(at)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from moatmail.core.limits import message as limits
-from moatmail.core.limits.message import BOUNDARY_MAX, DEPTH_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PART_HEADERS_MAX, PARTS_MAX
+from moatmail.core.limits.message import BOUNDARY_MAX, DEPTH_MAX, HEADER_FIELDS_MAX, HEADER_MAX, LEAD_OCTETS_MAX, PART_HEADERS_MAX, PARTS_MAX
 from moatmail.message.structure import Part, StructureParser
 from tests.unit.message.reading import judge, message, parse, walk
 
@@ -182,6 +182,15 @@ def test_a_header_over_the_limit_is_cut_and_told() -> None:
         assert found.truncated
         assert len(found.header.block) == HEADER_MAX
         assert (found.root.body_start, found.root.subtype) == (len(content) - 4, b"plain")
+
+
+@pytest.mark.parametrize(("count", "wanted", "truncated"), [(HEADER_FIELDS_MAX - 2, b"kept", False), (HEADER_FIELDS_MAX, None, True)])
+def test_the_fields_of_an_embedded_header_are_bounded(count: int, wanted: bytes | None, *, truncated: bool) -> None:
+    structure = parse(b"Content-Type: message/rfc822\r\n\r\n" + b"a:\r\n" * count + b"Subject: kept\r\n\r\nbody\r\n")
+    inner = structure.root.children[0]
+    assert (inner.envelope or {}).get(b"subject") == wanted
+    assert structure.truncated is truncated
+    assert inner.body_end - inner.body_start == len(b"body\r\n")
 
 
 def test_state_is_bounded_by_a_line_and_a_header() -> None:
