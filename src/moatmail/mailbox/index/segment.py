@@ -15,8 +15,8 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from itertools import accumulate, chain, repeat
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, repeat
 from operator import mul, sub
 from typing import Final, Literal
 
@@ -32,6 +32,8 @@ POSTINGS: Final = 16
 """Added to a field class it is the kind of the part with its postings, where they are sealed apart."""
 _MARK: Final = 64
 """Words from one mark to the next: to tell which word a place in the text belongs to, so many are counted at most."""
+_SLICE: Final = 16_384
+"""Postings gone through in one call (a millisecond): others want the interpreter too."""
 _HEAD_AT: Final = 5  # behind the octet of the version and four of the head's length
 _FIRST_VERSION: Final = 0x99  # parts of version 1 were an array of nine, in MessagePack
 
@@ -118,7 +120,7 @@ class _Gathered:
             by_size[len(places)].append(word)
         # What most messages have comes first: a look for a short text is over soon, for it soon has found every message.
         sizes = sorted(by_size, reverse=True)
-        words = [word for size in sizes for word in sorted(by_size[size])]  # neighbours are alike: that compresses better
+        words = [word for size in sizes for word in _in_order(by_size[size])]  # neighbours are alike: that compresses better
         groups = [(size // 2, len(by_size[size])) for size in sizes]
         low, high = _octets(b"".join(map(self.postings.__getitem__, words)), groups)
         apart = len(low) > limits.SEGMENT_POSTINGS
@@ -142,6 +144,15 @@ class _Gathered:
         )
 
 
+def _in_order(words: list[bytes]) -> Iterator[bytes]:
+    """Give words in order: by the first octet, then each of these; one call over all would hold the interpreter for some milliseconds."""
+    by_first: defaultdict[bytes, list[bytes]] = defaultdict(list)
+    for word in words:
+        by_first[word[:1]].append(word)
+    for first in sorted(by_first):
+        yield from sorted(by_first[first])
+
+
 def packed(kind: Literal["H", "I", "Q"], numbers: Sequence[int]) -> bytes:
     """Pack numbers, low octets first."""
     values = array(kind, numbers)
@@ -161,7 +172,10 @@ def unpacked(kind: Literal["h", "H", "I", "Q"], octets: bytes) -> array[int]:
 def _octets(two_each: bytes, groups: list[tuple[int, int]]) -> tuple[bytes, bytes]:
     """Give the low and the high octets of places as `_Head` keeps them: the first of each word, then differences."""
     places = unpacked("h", two_each)
-    gaps = array("h", map(sub, places, chain((0,), places)))
+    gaps = places[:1]
+    for start in range(0, len(places) - 1, _SLICE):
+        some = places[start : start + _SLICE + 1]
+        gaps.extend(map(sub, some[1:], some))
     begin = 0
     for count, words in groups:
         end = begin + count * words
