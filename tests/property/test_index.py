@@ -81,6 +81,8 @@ def test_a_segment_says_of_each_message_what_its_own_words_say(case: tuple[list[
     apart = sealed.get(FieldClass.BODY + POSTINGS)
     postings = open_postings(sealing, 7, b"s" * 16, FieldClass.BODY, apart) if apart else None
     assert list(part.numbers) == [1 + 1000 * place for place in range(len(texts))]
+    again = part.texts(postings)
+    assert [set(one.split(b"\n")) - {b""} for one in again] == [set(words.texts[FieldClass.BODY].split(b"\n")) - {b""} for words in singles]
     for needle in sought(fold(text)).needles:
         wanted = {place for place, words in enumerate(singles) if needle in words.texts[FieldClass.BODY]}
         found: set[int] = set()

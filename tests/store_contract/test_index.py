@@ -252,3 +252,46 @@ async def test_what_a_list_of_messages_needs_is_found_by_uid_and_segments_by_num
     assert await store.read(i.GetSegmentPart(alice.account, one, 6)) == b"sealed body"
     assert await store.read(i.GetSegmentPart(alice.account, one, 5)) is None
     assert await store.read(i.GetSegmentPart(bob.account, one, 6)) is None
+
+
+async def test_a_segment_takes_the_place_of_another_or_nothing_changes(store: Store) -> None:
+    alice = await house(store)
+    await fill(store, alice, 5)
+    numbers = tuple(await tail(store, alice))
+    old = await merge(store, alice, *numbers[:4])
+    new = new_id()
+    take_over = i.AddSegment(alice.account, new, (numbers[0], numbers[2]), PARTS, (old,))
+    for replaces in ((old, new_id()), (old, old)):
+        with pytest.raises(ConflictError):
+            await store.write(msgspec.structs.replace(take_over, replaces=replaces))
+    with pytest.raises(LocalProtocolError):
+        await store.write(msgspec.structs.replace(take_over, replaces=(old,) * 9))
+    assert (await tail(store, alice), await segments(store, alice)) == ([numbers[4]], (old,))
+    for _ in range(2):  # sent again: as if just done
+        await store.write(take_over)
+    assert (await tail(store, alice), await segments(store, alice)) == ([numbers[1], numbers[3], numbers[4]], (new,))
+
+
+async def test_segments_that_will_go_are_found_in_the_order_in_which_they_do(store: Store) -> None:
+    alice, bob = await house(store), await house(store, "bob")
+    await fill(store, alice, 20)
+    numbers = await tail(store, alice)
+    made = [await merge(store, alice, *numbers[start : start + 2]) for start in range(0, 20, 2)]
+    await expunge(store, alice, *range(1, 20, 2))
+    due = NOW + 25 * DAY
+    assert await store.read(i.FindDoomed(alice.account, due)) == i.DoomedPage((), 0.0, 0)
+    page = await store.read(i.FindDoomed(alice.account, due + 1))
+    assert len(page.segments) == 8
+    assert (page.at, page.number) == (0.0, 0), "those first, then ask again"
+    for segment in page.segments:
+        kept = await store.read(i.ListSegmentRows(alice.account, segment))
+        assert [row.number for row in kept] == [numbers[2 * made.index(segment) + 1]]
+        assert (kept[0].words, kept[0].size) == (b"", 100)
+        await store.write(i.AddSegment(alice.account, new_id(), (kept[0].number,), PARTS, (segment,)))
+    rest = await store.read(i.FindDoomed(alice.account, due + 1))
+    assert sorted((*page.segments, *rest.segments)) == sorted(made)
+    assert await store.read(i.FindDoomed(alice.account, due + 1, 1, rest.at, rest.number)) == i.DoomedPage((), 0.0, 0)
+    assert (await store.read(i.FindDoomed(alice.account, due + 1, least=2))).segments == ()
+    assert (await store.read(i.FindDoomed(bob.account, due + 1))).segments == ()
+    assert await store.read(i.ListSegmentRows(bob.account, rest.segments[0])) == ()
+    assert await store.read(i.ListSegmentRows(alice.account, rest.segments[0], after=numbers[-1])) == ()

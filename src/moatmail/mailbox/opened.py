@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from moatmail.core.errors import MoatmailError, NotFoundError, TemporaryError
 from moatmail.core.events import Event
-from moatmail.core.limits.mailbox import REWRAP_EVERY
+from moatmail.core.limits.mailbox import REWRAP_EVERY, THIN_EVERY
 from moatmail.core.ports.clock import Clock
 from moatmail.core.ports.event_sink import EventSink
 from moatmail.core.transaction import Identity
@@ -23,6 +25,7 @@ from moatmail.crypto.cover import AccountKeys
 from moatmail.crypto.keyring import Keyring
 from moatmail.mailbox.index.cache import AccountIndex, PartCache
 from moatmail.mailbox.index.tend import Tender
+from moatmail.mailbox.index.thin import Thinner
 from moatmail.mailbox.known import Budget, KnownMessages
 from moatmail.mailbox.recents import Recents
 from moatmail.mailbox.rewrap import rewrap_account
@@ -67,6 +70,7 @@ class Opened:
     wakers: set[Callable[[], None]] = field(default_factory=set, repr=False)
     """Called when `ended` becomes true; must not block."""
     rewrapped_at: float = 0.0
+    thinned_at: float = -math.inf
     tended: bool = False
     """A round of work in the background is going on."""
     watching: Watching | None = field(default=None, repr=False)
@@ -75,6 +79,10 @@ class Opened:
     async def row(self) -> AccountRow:
         """Give the account's row as it is now; raises NotFoundError when it is gone."""
         return await _row(self.store, self.identity)
+
+
+def _is_open(opened: Opened) -> bool:
+    return opened.sessions > 0 and not opened.ended
 
 
 async def _row(store: Store, identity: Identity) -> AccountRow:
@@ -206,7 +214,11 @@ class OpenAccounts:
 
     async def _index(self, opened: Opened) -> None:
         async with self._told("index", f"messages of account {opened.id} were not indexed", "searches open them instead"):
-            await Tender(opened, lambda: opened.sessions > 0 and not opened.ended).run(self._clock.now())
+            still_open = partial(_is_open, opened)
+            if self._clock.monotonic() - opened.thinned_at >= THIN_EVERY:
+                opened.thinned_at = self._clock.monotonic()
+                await Thinner(opened, still_open).run(self._clock.now())
+            await Tender(opened, still_open).run(self._clock.now())
 
     @contextlib.asynccontextmanager
     async def _told(self, kind: str, what: str, instead: str) -> AsyncIterator[None]:

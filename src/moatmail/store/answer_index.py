@@ -8,6 +8,7 @@ Must never know a word; an answer is bounded in octets too, because who mails mu
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -40,6 +41,44 @@ def _list_unindexed(db: Database, query: i.ListUnindexed) -> tuple[i.UnindexedRo
         numbers = within(db.all(index.TAIL_SIZES, key | {"rows": min(query.limit, limits.ROWS)}))
         rows = db.all(index.TAIL_ROWS, key | {"last": numbers[-1]}) if numbers else []
     return tuple(i.UnindexedRow(*row) for row in rows)
+
+
+def _list_segment_rows(db: Database, query: i.ListSegmentRows) -> tuple[i.UnindexedRow, ...]:
+    found: list[i.UnindexedRow] = []
+    octets = 0
+    with db.snapshot():
+        row = db.one(index.SEGMENT_NUMBERS, {"account": query.account, "id": query.id})
+        # One by one: between them lie others of the account, and some may have gone.
+        for number in [number for number in _NUMBERS.decode(row[0]) if number > query.after] if row else []:
+            one = db.one(index.SEGMENT_ROW, {"of_number": number, "account": query.account})
+            if one is not None:
+                found.append(i.UnindexedRow(*one))
+                octets += len(found[-1].prefix) + len(found[-1].summary)
+            if len(found) >= min(query.limit, limits.ROWS) or octets > limits.INDEX_OCTETS:
+                break
+    return tuple(found)
+
+
+def _find_doomed(db: Database, query: i.FindDoomed) -> i.DoomedPage:
+    key = {"account": query.account}
+    with db.snapshot():
+        due = db.all(index.DOOMED, key | {"before": query.before, "at": query.at, "after": query.number, "rows": limits.ROWS})
+        if not due:
+            return i.DoomedPage((), 0.0, 0)
+        doomed = sorted([number for number, _at in due])
+        found: list[bytes] = []
+        for segment, first, last, _octets in db.all(index.SEGMENTS_BETWEEN, key | {"lowest": doomed[0], "highest": doomed[-1]}):
+            if bisect_left(doomed, first) == bisect_right(doomed, last):
+                continue
+            numbers = _NUMBERS.decode(db.all(index.SEGMENT_NUMBERS, key | {"id": segment})[0][0])
+            if not frozenset(doomed).isdisjoint(numbers):
+                going = frozenset([number for (number,) in db.all(index.RECOVERABLE_BETWEEN, key | {"first": first, "last": last})])
+                if len(numbers) - len(going.intersection(numbers)) >= query.least:
+                    found.append(segment)
+                if len(found) == limits.SEGMENTS_DROPPED:
+                    return i.DoomedPage(tuple(found), query.at, query.number)
+    number, at = due[-1]
+    return i.DoomedPage(tuple(found), at, number)
 
 
 def _count_unindexed(db: Database, query: i.CountUnindexed) -> i.UnindexedCount:
@@ -79,6 +118,8 @@ def _get_segment_part(db: Database, query: i.GetSegmentPart) -> bytes | None:
 
 TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     i.ListUnindexed: _list_unindexed,
+    i.ListSegmentRows: _list_segment_rows,
+    i.FindDoomed: _find_doomed,
     i.CountUnindexed: _count_unindexed,
     i.ListSegments: _list_segments,
     i.GetSegmentNumbers: _get_segment_numbers,

@@ -35,14 +35,16 @@ class AddWords(Operation[int], frozen=True):
 class AddSegment(Operation[None], frozen=True):
     """Merge messages into a segment: `numbers` rising and without gaps of meaning, at most 2,000; `parts` are (kind, sealed), each kind once.
 
-    Taken only if every message is in the tail of this account, which it leaves, and its words go; else nothing is done.
-    Sent again with the same id and numbers it answers as if just done. Raises ConflictError.
+    Taken only if every message is in the tail of this account, which it leaves, and its words go; else nothing is done. `replaces`, at most 8
+    segments, are dropped first: what is placed of them is in the tail then. Sent again with the same id and numbers it answers as if just done.
+    Raises ConflictError.
     """
 
     account: int
     id: bytes
     numbers: tuple[int, ...]
     parts: tuple[tuple[int, bytes], ...]
+    replaces: tuple[bytes, ...] = ()
 
 
 class DropSegments(Operation[int], frozen=True):
@@ -107,6 +109,40 @@ class UnindexedCount(Record, frozen=True):
 
     messages: int
     without_words: int
+
+
+class ListSegmentRows(Query[tuple[UnindexedRow, ...]], frozen=True):
+    """Ask for the placed messages of a segment, as ListUnindexed gives those of none, without their words."""
+
+    result: ClassVar[Any] = tuple[UnindexedRow, ...]
+
+    account: int
+    id: bytes
+    after: int = 0
+    limit: int = 500
+
+
+class DoomedPage(Record, frozen=True):
+    """Ids of segments, at most 8; `at` and `number` say where to go on, `at` is 0 at the end."""
+
+    segments: tuple[bytes, ...]
+    at: float
+    number: int
+
+
+class FindDoomed(Query[DoomedPage], frozen=True):
+    """Ask which segments will be dropped because a message of theirs is erased before `before` (epoch seconds), from `at` and `number` on.
+
+    Those of which fewer than `least` messages would stay are not told.
+    """
+
+    result: ClassVar[Any] = DoomedPage
+
+    account: int
+    before: float
+    least: int = 1
+    at: float = 0.0
+    number: int = 0
 
 
 class CountUnindexed(Query[UnindexedCount], frozen=True):

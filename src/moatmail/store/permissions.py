@@ -32,6 +32,8 @@ _READING: Final = frozenset(
         "GetContent",
         "OldCovers",
         "ListUnindexed",
+        "ListSegmentRows",
+        "FindDoomed",
         "CountUnindexed",
         "ListSegments",
         "GetSegmentNumbers",

@@ -168,8 +168,14 @@ INDEX_MERGED: Final = 16
 INDEX_MERGED_OCTETS: Final = 32 * 1024
 """Octets of their sealed words after which a slice takes no further message."""
 
-INDEX_REST: Final = 2.0
-"""How many times as long as a slice of work in the background takes its rest is: readers come first."""
+INDEX_REST: Final = 1.0
+"""How many times as long as a slice of work in the background takes its rest is: readers have half of the time at least."""
+
+THIN_AHEAD: Final = 7 * 86_400.0
+"""Seconds before a message is erased from which on its segment is made anew without it, and without all else that was expunged: once in weeks."""
+
+THIN_EVERY: Final = 3600.0
+"""Seconds after which an open account's segments are looked through for that again."""
 
 INDEX_REST_MAX: Final = 0.25
 """Seconds after which it goes on at the latest: what nobody waits for is done all the same."""

@@ -15,8 +15,8 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, repeat
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice, repeat
 from operator import mul, sub
 from typing import Final, Literal
 
@@ -315,6 +315,28 @@ class Part:
             raise ValueError("a part of a segment contradicts itself") from None
         return -1
 
+    def texts(self, postings: Postings | None = None) -> list[bytes]:
+        """Give for each message of the segment its words as `Words` has them (a tenth of a second for a body's: in a thread).
+
+        `postings` where they are apart. Raises ValueError where the part contradicts itself.
+        """
+        known = postings or self.postings
+        if known is None:
+            raise ValueError("the postings of a part are apart")
+        self._check(known)
+        words = iter(self._text[self._base + 1 : -1].split(b"\n"))
+        of_each: list[list[bytes]] = [[] for _ in self.numbers]
+        begin = 0
+        try:
+            for count, number in zip(self._counts, map(sub, self._group_words[1:], self._group_words), strict=True):
+                for word in islice(words, number):
+                    for place in self._places(known, begin, count):
+                        of_each[place].append(word)
+                    begin += count
+        except IndexError:
+            raise ValueError("a part of a segment contradicts itself") from None
+        return [b"\n".join((b"", *some, b"")) if some else b"" for some in of_each]
+
     def _add(self, position: int, postings: Postings, found: set[int]) -> None:
         """Add the messages of the word that a position of the text belongs to."""
         mark = bisect_right(self._marks, position - self._base) - 1
@@ -324,9 +346,13 @@ class Part:
         begin = self._group_postings[group] + (word - self._group_words[group]) * count
         if count == 1:
             found.add(postings.low[begin] | postings.high[begin] << 8)
-            return
+        else:
+            found.update(self._places(postings, begin, count))
+
+    @staticmethod
+    def _places(postings: Postings, begin: int, count: int) -> Iterable[int]:
         low, high = postings.low[begin : begin + count], postings.high[begin : begin + count]
-        found.update(accumulate(low if high.count(0) == count else [one | other << 8 for one, other in zip(low, high, strict=True)]))
+        return accumulate(low if high.count(0) == count else [one | other << 8 for one, other in zip(low, high, strict=True)])
 
 
 def open_part(sealing: SealKey, account: int, segment_id: bytes, kind: FieldClass, sealed: bytes) -> Part:

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from moatmail.core.errors import ConflictError, NotFoundError, SealBrokenError
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.cover import open_cover
-from moatmail.crypto.seal import SealKey, new_id
-from moatmail.mailbox.index import facts
-from moatmail.mailbox.index.listing import Kind, ListingBuilder
-from moatmail.mailbox.index.segment import SegmentBuilder
-from moatmail.mailbox.index.words import FieldClass, Words, body_words, header_words, join, open_words, seal, summary_words
+from moatmail.crypto.seal import SealKey
+from moatmail.mailbox.index.merging import Merging, give_way, slices, write_segment
+from moatmail.mailbox.index.words import Words, body_words, header_words, join, open_words, seal, summary_words
 from moatmail.mailbox.reading import OpenMessage, Owner, open_summary
-from moatmail.message.summary import Summary
-from moatmail.store.index_items import AddSegment, AddWords, CountUnindexed, ListUnindexed, UnindexedRow
+from moatmail.store.index_items import AddWords, CountUnindexed, ListUnindexed, UnindexedRow
 from moatmail.store.queries import MessageRow
 
 T = TypeVar("T")
@@ -51,15 +48,6 @@ class Tender:
         if self._fault is not None:
             raise self._fault
 
-    async def _give_way(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do a slice of work in a thread, then rest: readers wait for a slice at most, and have most of the time however much there is to index."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        done = await asyncio.to_thread(work, *arguments)
-        # Where others are at work too the slice took longer, and so does the rest.
-        await asyncio.sleep(min(limits.INDEX_REST * (loop.time() - begun), limits.INDEX_REST_MAX))
-        return done
-
     # ---- words ----
 
     async def _make_words(self) -> None:
@@ -83,7 +71,7 @@ class Tender:
     async def _words_of(self, row: UnindexedRow) -> Words | None:
         """Make the words of a message; None where it does not open: whoever reads it tells of that."""
         try:
-            return await self._give_way(words_of, await open_unindexed(self._owner, row))
+            return await give_way(words_of, await open_unindexed(self._owner, row))
         except _UNREADABLE:
             return None
         except Exception as error:  # noqa: BLE001  what one message does to a parser must not keep all others out of the index
@@ -98,36 +86,32 @@ class Tender:
     async def _merge(self, now: float) -> None:
         after = 0
         while self._still_open():
-            merging = _Merging()
+            merging = Merging()
             after = await self._fill(merging, after)
             numbers = tuple(merging.words.numbers)
             # Few messages may fill a segment with their words; were they left, they would stand before all others for ever.
             if len(numbers) < limits.INDEX_MERGE and not merging.words.full:
                 return
-            segment = new_id(int(now * 1000))
-            parts: list[tuple[int, bytes]] = []
-            for kind in merging.kinds:
-                parts += await self._give_way(merging.seal, kind, self._keys.sealing, self._account, segment)
             try:
-                await self._store.write(AddSegment(self._account, segment, numbers, tuple(parts)))
+                await write_segment(self._owner, merging, now)
             except ConflictError:
                 return  # another process merges this account too, or messages went: the next round sees what is left
 
-    async def _fill(self, merging: _Merging, after: int) -> int:
+    async def _fill(self, merging: Merging, after: int) -> int:
         """Add messages of the tail behind a number until the segment is full; gives the last number looked at."""
         while self._still_open() and (rows := await self._store.read(ListUnindexed(self._account, after, limits.INDEX_BATCH))):
-            for some in _slices(rows):
+            for some in slices(rows):
                 if not self._still_open():
                     return after
                 if some[0].words:
-                    after = await self._give_way(self._add, merging, some)
+                    after = await give_way(self._add, merging, some)
                 else:
                     after = await self._add_without_words(merging, some[0])
                 if merging.words.full:
                     return after
         return after
 
-    def _add(self, merging: _Merging, rows: Sequence[UnindexedRow]) -> int:
+    def _add(self, merging: Merging, rows: Sequence[UnindexedRow]) -> int:
         for row in rows:
             # One that does not open stays in the tail: it is looked at by itself, and whoever reads it tells of it.
             with contextlib.suppress(SealBrokenError):
@@ -136,50 +120,13 @@ class Tender:
                 return row.number
         return rows[-1].number
 
-    async def _add_without_words(self, merging: _Merging, row: UnindexedRow) -> int:
+    async def _add_without_words(self, merging: Merging, row: UnindexedRow) -> int:
         """Add a message whose words were not made yet, or went with a segment of which something was erased: they are not kept on the way."""
         words = await self._words_of(row)
         if words is not None:
             with contextlib.suppress(SealBrokenError):
                 merging.add(row, words, open_summary(self._owner, row))
         return row.number
-
-
-def _slices(rows: Sequence[UnindexedRow]) -> Iterator[list[UnindexedRow]]:
-    """Cut rows into slices of work: some with words, or one without."""
-    some: list[UnindexedRow] = []
-    octets = 0
-    for row in rows:
-        if some and (not row.words or not some[-1].words or len(some) == limits.INDEX_MERGED or octets >= limits.INDEX_MERGED_OCTETS):
-            yield some
-            some, octets = [], 0
-        some.append(row)
-        octets += len(row.words)
-    if some:
-        yield some
-
-
-class _Merging:
-    """A segment in the making: its words, and what lists of its messages show."""
-
-    kinds: Final = (*FieldClass, *Kind, facts.KIND)
-
-    def __init__(self) -> None:
-        self.words = SegmentBuilder()
-        self._listing = ListingBuilder()
-        self._facts = facts.FactsBuilder()
-
-    def add(self, row: UnindexedRow, words: Words, summary: Summary) -> None:
-        self.words.add(row.number, words)
-        self._listing.add(row.number, row.received_at, summary)
-        self._facts.add(row.number, row.size, row.received_at)
-
-    def seal(self, kind: int, sealing: SealKey, account: int, segment: bytes) -> list[tuple[int, bytes]]:
-        if kind == facts.KIND:
-            return [self._facts.seal(sealing, account, segment)]
-        if kind in tuple(Kind):
-            return [(kind, self._listing.seal_part(Kind(kind), sealing, account, segment))]
-        return self.words.seal_parts(FieldClass(kind), sealing, account, segment)
 
 
 async def open_unindexed(owner: Owner, row: UnindexedRow) -> OpenMessage:

@@ -105,6 +105,7 @@ def add_segment(work: Work, operation: AddSegment) -> None:
     numbers = operation.numbers
     octets = sum(len(sealed) for _kind, sealed in operation.parts)
     _bound(numbers, limits.SEGMENT_MESSAGES, "messages of a segment")
+    _bound(operation.replaces, limits.SEGMENTS_DROPPED, "segments")
     if not numbers or any(one >= two for one, two in itertools.pairwise(numbers)) or octets > limits.SEGMENT_OCTETS:
         raise LocalProtocolError(f"a segment of {len(numbers)} messages and {octets} octets")
     account, packed = operation.account, msgspec.msgpack.encode(numbers)
@@ -114,6 +115,8 @@ def add_segment(work: Work, operation: AddSegment) -> None:
         return  # the same again
     if work.db.one(directory.ACCOUNT_STATUS, {"account": account}) is None:
         raise NotFoundError(f"account {account} is gone")
+    if not all(drop(work, account, segment) for segment in operation.replaces):
+        raise ConflictError(f"account {account}: somebody else dropped some of these segments")
     span = {"account": account, "first": numbers[0], "last": numbers[-1]}
     tail = [number for (number,) in work.db.all(index.TAIL_BETWEEN, span)]
     if there is not None or not set(tail).issuperset(numbers):

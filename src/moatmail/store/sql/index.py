@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import Insert
 
 from moatmail.store.sql.mailboxes import ONLY_HERE
@@ -63,6 +63,9 @@ TAIL_ROWS = statement(
     .where(_TAIL, _t.number > given("after"), _t.number <= given("last"))
     .order_by(_t.number)
 )
+SEGMENT_ROW = statement(
+    select(_m.number, _m.id, _m.content, _m.cover, _m.prefix, _m.summary, _NOTHING, _m.size, _m.received_at).where(_ITS_MESSAGE, _m.erase_at.is_(None))
+)
 _FIRST = page(select(_t.number).where(_TAIL).order_by(_t.number)).subquery("some")
 COUNT_TAIL = statement(select(func.count(), func.count() - func.count(_w.number)).select_from(_FIRST.outerjoin(MESSAGE_WORDS, _w.number == _FIRST.c.number)))
 
@@ -80,6 +83,15 @@ DROP_SEGMENTS = statement(delete(INDEX_SEGMENT).where(_s.account == given("accou
 DROP_PARTS = statement(delete(INDEX_PART).where(_i.account == given("account")))
 RECOVERABLE_BETWEEN = statement(
     select(_m.number).where(_m.account == given("account"), _m.erase_at.is_not(None), _m.number.between(given("first"), given("last")))
+)
+# In the order of the index of recoverable messages.
+DOOMED = statement(
+    page(
+        select(_m.number, _m.erase_at)
+        .where(_m.account == given("account"), _m.erase_at.is_not(None), _m.erase_at < given("before"), _m.erase_at >= given("at"))
+        .where(or_(_m.erase_at > given("at"), _m.number > given("after")))
+        .order_by(_m.erase_at, _m.number)
+    )
 )
 LIST_SEGMENTS = statement(select(_s.id).where(_s.account == given("account")).order_by(_s.id))
 GET_PART = statement(select(_i.sealed).where(_i.account == given("account"), _i.id == given("id"), _i.kind == given("kind")))
