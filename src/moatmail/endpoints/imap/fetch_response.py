@@ -44,17 +44,15 @@ class FetchResponse:
     def end(self, items: Iterable[bytes]) -> int:
         """Take the last items, end the response and tell how many octets of it wait to leave."""
         self._items.extend(items)
-        line = self._gathered() + b")\r\n"
+        line = self._gathered(b")\r\n")
         self._conversation.engine.write(line)
         return len(line)
 
-    def _gathered(self) -> bytes:
-        """Give what waits, with what has to stand before it."""
-        octets = b" ".join(self._items)
-        if not self.begun:
-            octets = self._head + octets
-        elif self._items:
-            octets = b" " + octets
+    def _gathered(self, end: bytes = b"") -> bytes:
+        """Give what waits, with what has to stand before it and behind it: in one copy, for it may be a large message."""
+        before = b"" if self.begun and not self._items else b" " if self.begun else self._head
+        items = self._items
+        octets = b"".join((before, items[0], end)) if len(items) == 1 else b"%b%b%b" % (before, b" ".join(items), end)
         self._items, self._held, self.begun = [], 0, True
         return octets
 

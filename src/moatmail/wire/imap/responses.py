@@ -15,7 +15,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from moatmail.core.imap_string import literal, nstring, quoted, string
+from moatmail.core.imap_string import nstring, quoted, string
 from moatmail.core.mailbox_name import DELIMITER
 from moatmail.wire.imap import flags as flag_bits
 from moatmail.wire.imap.events import Search, Sort
@@ -257,7 +257,10 @@ def section_item(label: bytes, octets: bytes | None, *, eight_bit: bool = False)
     """
     if octets is None:
         return label + b" NIL"
-    return label + ((b" ~" if eight_bit else b" ") + literal(octets) if octets else b' ""')
+    if not octets:
+        return label + b' ""'
+    # One copy of what may be a large message.
+    return b"%b %b{%d}\r\n%b" % (label, b"~" if eight_bit else b"", len(octets), octets)
 
 
 def section_head(label: bytes, size: int, *, eight_bit: bool = False) -> bytes:
