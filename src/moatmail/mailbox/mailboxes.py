@@ -187,7 +187,7 @@ async def create(opened: Opened, name: str, special_use: str | None = None) -> C
         raise AlreadyExistsError(public="the mailbox exists already")
     if special_use is not None and any(row.special_use == special_use for row in boxes.by_name.values()):
         raise UseTakenError
-    await _create_superiors(opened, boxes, name)
+    await _create_superiors(opened, boxes, name, others=1)
     object_id, _mailbox = await _create(opened, name, special_use)
     return Created(name, object_id)
 
@@ -200,9 +200,11 @@ async def _create(opened: Opened, name: str, special_use: str | None) -> tuple[b
         raise UseTakenError from None  # somebody was faster
 
 
-async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str) -> None:
+async def _create_superiors(opened: Opened, boxes: Mailboxes, name: str, *, others: int) -> None:
+    """Make the superior mailboxes that a name lacks, unless with them and `others` the account has too many."""
     missing = [superior for superior in superiors(name) if superior not in boxes.by_name]
-    if len(boxes.by_name) + len(missing) + 1 > MAILBOXES:
+    added = len(missing) + others
+    if added and len(boxes.by_name) + added > MAILBOXES:
         raise TooManyMailboxesError
     for superior in missing:
         await _create(opened, superior, None)
@@ -248,7 +250,7 @@ async def rename(opened: Opened, name: str, new_name: str, now: float) -> str:
         raise AlreadyExistsError(public="a mailbox of the new name exists")
     for target in targets.values():
         _check(target)
-    await _create_superiors(opened, boxes, new_name)
+    await _create_superiors(opened, boxes, new_name, others=0)
     await opened.store.write(RenameMailboxes(opened.id, tuple(_renamed(opened, boxes.by_name[old], target) for old, target in targets.items())))
     return new_name
 
@@ -261,10 +263,10 @@ def _renamed(opened: Opened, row: MailboxRow, target: str) -> RenamedMailbox:
 async def _empty_inbox(opened: Opened, boxes: Mailboxes, new_name: str, now: float) -> None:
     if new_name in boxes.by_name:
         raise AlreadyExistsError(public="a mailbox of the new name exists")
-    await _create_superiors(opened, boxes, new_name)
+    await _create_superiors(opened, boxes, new_name, others=1)
     _object_id, target = await _create(opened, new_name, None)
     inbox = next(row for row in boxes.by_name.values() if row.special_use == INBOX_USE)
-    await move_all(opened, inbox.id, target, now)
+    await move_all(opened, inbox, target, now)
 
 
 async def subscribe(opened: Opened, name: str) -> None:

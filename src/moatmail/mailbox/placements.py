@@ -14,7 +14,7 @@ from moatmail.core.limits.mailbox import BATCH, MOVED
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.opened import Opened
 from moatmail.store.operations import Copied, Copy, Expunge, FlagsStored, Move, StoreFlags
-from moatmail.store.queries import ListPlacements
+from moatmail.store.queries import ListPlacements, MailboxRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,13 @@ async def move(opened: Opened, source: int, target: int, uids: tuple[int, ...], 
     return await opened.store.write(Move(_id(now), opened.id, source, target, uids))
 
 
-async def move_all(opened: Opened, source: int, target: int, now: float) -> None:
-    """Move whatever lies in a mailbox."""
-    while rows := await opened.store.read(ListPlacements(opened.id, source, 0, MOVED)):
-        await move(opened, source, target, tuple(row.uid for row in rows), now)
+async def move_all(opened: Opened, source: MailboxRow, target: int, now: float) -> None:
+    """Move what lies in a mailbox as `source` shows it: what comes meanwhile stays, or a mailbox that gets mail without end were never moved."""
+    while rows := await opened.store.read(ListPlacements(opened.id, source.id, 0, MOVED)):
+        uids = tuple([row.uid for row in rows if row.uid < source.uidnext])
+        if not uids:
+            return
+        await move(opened, source.id, target, uids, now)
 
 
 async def expunge(opened: Opened, mailbox: int, uids: Sequence[int], now: float) -> None:

@@ -10,9 +10,11 @@ A line of a story is the beginning of the tagged answer, then ``<`` and the comm
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from moatmail.mailbox import placements
 from tests.unit.endpoints.imap.lab import HELLO, Client, Lab
 
 DECOMPOSED, COMPOSED = "e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"
@@ -646,3 +648,44 @@ async def test_notify_knows_both_forms_of_a_name(lab: Lab) -> None:
     assert set(told) == {f'* LIST (\\HasChildren) "/" "{COMPOSED}"'.encode(), f'* LIST (\\HasNoChildren) "/" "{COMPOSED}/a"'.encode()}
     assert await client.ok(f'CREATE "{DECOMPOSED}/b"') == [f'LIST () "/" "{COMPOSED}/b" ("OLDNAME" ("{DECOMPOSED}/b"))'.encode()]
     assert await client.ok("NOOP") == []
+
+
+async def test_a_full_account_may_rename_but_not_add(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename that makes no level was refused, as if it made a mailbox."""
+    client = await lab.client()
+    await client.ok("CREATE a/b")
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.MAILBOXES", 8)
+    assert (await client.no("CREATE c")).startswith(b"NO [LIMIT]")
+    await client.ok("RENAME a c")
+    assert (await client.no("RENAME c d/e")).startswith(b"NO [LIMIT]")
+    assert (await client.no("RENAME INBOX old")).startswith(b"NO [LIMIT]")
+    await client.ok("DELETE c/b")
+    assert (await client.no("CREATE d/e")).startswith(b"NO [LIMIT]")
+    assert await client.ok('LIST "" d*') == []
+    await client.ok("CREATE d")
+
+
+async def test_a_full_list_of_subscriptions_takes_what_is_on_it_already(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await lab.client()
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.SUBSCRIPTIONS", 6)
+    assert (await client.no("SUBSCRIBE new")).startswith(b"NO [LIMIT]")
+    await client.ok("SUBSCRIBE Sent")
+    await client.ok("UNSUBSCRIBE Sent")
+    await client.ok("SUBSCRIBE new")
+
+
+async def test_mail_that_comes_while_inbox_is_renamed_stays_in_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An INBOX that gets mail without end was moved without end."""
+    await lab.deliver(HELLO, HELLO, HELLO)
+    client = await lab.client()
+    move = placements.move
+
+    async def busy(*arguments: Any) -> Any:  # noqa: ANN401 - as it is
+        await lab.deliver(HELLO)
+        return await move(*arguments)
+
+    monkeypatch.setattr(placements, "move", busy)
+    monkeypatch.setattr(placements, "MOVED", 2)
+    await client.ok("RENAME INBOX old")
+    assert await client.ok("STATUS old (MESSAGES)") == [b"STATUS old (MESSAGES 3)"]
+    assert await client.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 2)"]
