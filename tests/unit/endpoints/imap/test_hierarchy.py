@@ -689,3 +689,37 @@ async def test_mail_that_comes_while_inbox_is_renamed_stays_in_it(lab: Lab, monk
     await client.ok("RENAME INBOX old")
     assert await client.ok("STATUS old (MESSAGES)") == [b"STATUS old (MESSAGES 3)"]
     assert await client.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 2)"]
+
+
+async def test_trees_that_differ_in_the_form_of_their_names_are_not_joined(lab: Lab, before_the_rule: pytest.MonkeyPatch) -> None:
+    """What would stand side by side after a rename is looked for in either form."""
+    client = await lab.client()
+    await client.ok("CREATE a/e&AwE-")
+    await client.ok("CREATE b/&AOk-")
+    await client.ok("DELETE b")
+    before_the_rule.undo()
+    assert (await client.no("RENAME a b")).startswith(b"NO [ALREADYEXISTS]")
+    await client.ok("DELETE b/&AOk-")
+    await client.ok("RENAME a b")
+    assert await client.ok('LIST "" b/%') == [b'LIST (\\HasNoChildren) "/" b/e&AwE-']
+
+
+async def test_notify_watches_a_name_kept_before_names_were_normalised(lab: Lab, before_the_rule: pytest.MonkeyPatch) -> None:
+    client, other = await lab.client(), await lab.client()
+    await client.ok("CREATE e&AwE-/x")
+    await client.ok("CREATE e&AwE-2")
+    before_the_rule.undo()
+    await client.ok("NOTIFY SET (subtree &AOk- (MailboxName)) (mailboxes &AOk-2 (MailboxName))")
+    await other.ok("DELETE e&AwE-/x")
+    assert await client.line() == b'* LIST (\\NonExistent \\HasNoChildren) "/" e&AwE-/x'
+    await other.ok("DELETE &AOk-2")
+    assert await client.line() == b'* LIST (\\NonExistent \\HasNoChildren) "/" e&AwE-2'
+
+
+async def test_a_name_in_another_form_is_found_without_a_listing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mac that writes all accents in two parts asks for each mailbox by such a name: no listing of thousands for each SELECT."""
+    client = await lab.client()
+    await client.ok("CREATE &AOk-")
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.list_mailboxes", None)
+    await client.ok("SELECT e&AwE-")
+    await client.ok("STATUS e&AwE- (MESSAGES)")
