@@ -245,7 +245,7 @@ class Cursor:
         one = self.positive(b"a place", 0xFFFFFFFF)
         self.expect(b":-" if sign < 0 else b":", b"between places")
         other = self.positive(b"a place", 0xFFFFFFFF)
-        return PartialRange(sign * min(one, other), sign * max(one, other))
+        return PartialRange(sign * one, sign * other)
 
     def flag_list(self) -> FlagList:
         """Take a parenthesised flag list (RFC 3501 §9, flag-list)."""

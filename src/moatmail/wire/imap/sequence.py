@@ -56,19 +56,20 @@ class SequenceSet:
 
 @dataclass(frozen=True, slots=True)
 class PartialRange:
-    """Places in a result, from 1 for its first message, or from -1 for its last; both ends of one sign, the one nearer to that end first."""
+    """Places in a result, from 1 for its first message, or from -1 for its last; both ends of one sign, in either order, as the client wrote them."""
 
     first: int
     last: int
 
     def places(self, count: int) -> slice:
         """Give the slice of a result of `count` messages that the range names; empty where the result does not reach."""
-        if self.first > 0:
-            return slice(min(self.first - 1, count), min(self.last, count))
-        return slice(max(count + self.last, 0), max(count + self.first + 1, 0))
+        low, high = min(self.first, self.last), max(self.first, self.last)
+        if low > 0:
+            return slice(min(low - 1, count), min(high, count))
+        return slice(max(count + low, 0), max(count + high + 1, 0))
 
     def __bytes__(self) -> bytes:
-        """Write the range as on the wire."""
+        """Write the range as it was asked for (RFC 9394 §3.1)."""
         return b"%d:%d" % (self.first, self.last)
 
 

@@ -223,8 +223,8 @@ def test_fetch_items_are_read(text: bytes, items: tuple[object, ...]) -> None:
 
 def test_fetch_takes_modifiers_in_any_order() -> None:
     """RFC 4466 §2.4: both may stand together."""
-    for text in (b"(PARTIAL -1:-30 CHANGEDSINCE 98305)", b"(changedsince 98305 partial -30:-1)"):
-        wanted = e.Fetch(T, True, SequenceSet(((1, STAR),)), (Attribute.UID, Attribute.FLAGS), 98305, PartialRange(-1, -30))
+    for text, part in ((b"(PARTIAL -1:-30 CHANGEDSINCE 98305)", PartialRange(-1, -30)), (b"(changedsince 98305 partial -30:-1)", PartialRange(-30, -1))):
+        wanted = e.Fetch(T, True, SequenceSet(((1, STAR),)), (Attribute.UID, Attribute.FLAGS), 98305, part)
         assert read(b"UID FETCH 1:* (UID FLAGS) " + text) == wanted
 
 
@@ -246,7 +246,7 @@ def test_search_takes_literals_and_result_options() -> None:
     wanted = s.And((s.HeaderText(b"subject", "气预"), s.HasFlag(SEEN)))
     assert command == e.Search(T, True, wanted, frozenset((s.SearchReturn.MIN, s.SearchReturn.COUNT)))
     part = read(b"SEARCH RETURN (PARTIAL -9:-1 SAVE) ALL")
-    assert part == e.Search(T, False, ALL, frozenset((s.SearchReturn.PARTIAL, s.SearchReturn.SAVE)), partial=PartialRange(-1, -9))
+    assert part == e.Search(T, False, ALL, frozenset((s.SearchReturn.PARTIAL, s.SearchReturn.SAVE)), partial=PartialRange(-9, -1))
     assert read(b"SEARCH RETURN () ALL") == e.Search(T, False, ALL, frozenset((s.SearchReturn.ALL,)))
 
 

@@ -100,6 +100,7 @@ def test_extended_search(returns: tuple[SearchReturn, ...], uid: bool, numbers: 
 
 PARTS = {
     "a part": (PartialRange(2, 9), [3, 5, 6], b'ESEARCH (TAG "t") PARTIAL (2:9 5:6)'),
+    "a part, told as it was asked for": (PartialRange(9, 2), [3, 5, 6], b'ESEARCH (TAG "t") PARTIAL (9:2 5:6)'),
     "a part from the end": (PartialRange(-1, -2), [3, 5, 6], b'ESEARCH (TAG "t") PARTIAL (-1:-2 5:6)'),
     "a part beyond what was found": (PartialRange(9, 10), [3], b'ESEARCH (TAG "t") PARTIAL (9:10 NIL)'),
 }

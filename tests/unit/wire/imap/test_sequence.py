@@ -79,6 +79,8 @@ PLACES = {
     "the middle": (PartialRange(2, 3), [11, 12]),
     "beyond the end is cut": (PartialRange(4, 9), [13, 14]),
     "all beyond": (PartialRange(6, 9), []),
+    "the first two, the other way round": (PartialRange(2, 1), [10, 11]),
+    "the last two, the other way round": (PartialRange(-2, -1), [13, 14]),
     "the last": (PartialRange(-1, -1), [14]),
     "the last two": (PartialRange(-1, -2), [13, 14]),
     "before the last": (PartialRange(-2, -3), [12, 13]),
