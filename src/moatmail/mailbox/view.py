@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
 from typing import Final
 
-from moatmail.core.limits.mailbox import CHANGES, VIEW_PAGE, VIEW_UNUSED_SECONDS, VIEWS_KEPT
+from moatmail.core.limits.mailbox import CHANGES, KEYWORD_SETS, VIEW_PAGE, VIEW_UNUSED_SECONDS, VIEWS_KEPT
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Changes, Since, fetch_changes
 from moatmail.mailbox.search_columns import flag_octets
@@ -40,6 +40,7 @@ class View:
         self.keywords: dict[int, tuple[bytes, ...]] = {}
         self.spellings: dict[bytes, bytes] = {}
         """Each keyword in use: small letters -> as it is written (RFC 3501 §2.3.2: compared without regard to case)."""
+        self._sets: dict[tuple[str, ...], tuple[bytes, ...]] = {}
         self.modseq = row.highestmodseq
         self.uidnext = row.uidnext
         self.vanished_at = row.highestmodseq
@@ -108,10 +109,15 @@ class View:
         if not keywords:
             self.keywords.pop(uid, None)
             return
-        words = tuple([word.encode() for word in keywords])
+        # Few sets of keywords are many messages': they are held once.
+        words = self._sets.get(key := tuple(keywords))
+        if words is None:
+            if len(self._sets) > 2 * len(self.keywords) + KEYWORD_SETS:
+                self._sets.clear()  # those of before
+            words = self._sets[key] = tuple([word.encode() for word in keywords])
+            for word in words:
+                self.spellings.setdefault(word.lower(), word)
         self.keywords[uid] = words
-        for word in words:
-            self.spellings.setdefault(word.lower(), word)
 
     async def _remove(self, vanished: Sequence[int], pause: Callable[[], Awaitable[None]]) -> None:
         """Take away UIDs; the arrays stay whole until their successors are."""

@@ -119,3 +119,14 @@ async def test_views_that_wait_are_bounded_and_those_that_wait_longest_go() -> N
     assert [account for account in range(1, 21) if kept.take(account) is not None] == list(range(11, 21))
     kept.keep(1, views)
     assert len(kept) == 1
+
+
+async def test_messages_with_the_same_keywords_share_them() -> None:
+    box = Box(3)
+    words = (("$Label1", "later"), ("$Label1", "later"), ("other",))
+    box.rows = [PlacementRow(row.uid, 0, keywords, row.modseq) for row, keywords in zip(box.rows, words, strict=True)]
+    view = await Views(box, 7, Clock()).current(1)
+    assert view is not None
+    assert view.keywords == {1: (b"$Label1", b"later"), 2: (b"$Label1", b"later"), 3: (b"other",)}
+    assert view.keywords[1] is view.keywords[2]
+    assert set(view.spellings) == {b"$label1", b"later", b"other"}

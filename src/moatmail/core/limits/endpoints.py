@@ -15,6 +15,7 @@ WRITE_OCTETS: Final = 32 * 1024  # of answers gathered before they leave: bounds
 RESPONSE_OCTETS: Final = 512 * 1024  # of one message's FETCH response held until all of it is known to open; beyond it leaves as it is made
 FLAG_ROWS: Final = 4000  # rows of FETCH (FLAGS) rendered at once: about a millisecond
 NUMBERS: Final = 2000  # message numbers of an answer rendered at once: about a millisecond
+FLAG_OCTETS: Final = 1024 * 1024  # of keywords in them, at most
 SLICE: Final = 10_000  # numbers looked at once where one costs less than a tenth of a microsecond
 PAGE: Final = 100  # messages read at once for what is in their rows or summaries
 LISTED_ROWS: Final = 64  # messages of a list rendered at once from a listing: a hundred microseconds, and at most 256 KiB of header fields

@@ -44,6 +44,7 @@ LIST_PATTERN: Final = 1024  # characters of a reference, and of a pattern
 MAILBOX_NAME: Final = 2400  # octets as sent: 1,000 of UTF-8 (the longest name we keep) are up to 2,334 in modified UTF-7
 KEYWORD: Final = 128  # octets of one keyword
 KEYWORDS: Final = 64  # in one flag list
+KEYWORD_OCTETS: Final = 4096  # of all of them, as many as a message may bear
 ENABLE_NAMES: Final = 32
 QUOTA_RESOURCES: Final = 16  # in one SETQUOTA
 APPEND_MESSAGES: Final = 32  # in one MULTIAPPEND (RFC 3502); each waits, sealed, in up to 128 KiB of memory

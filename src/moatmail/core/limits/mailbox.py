@@ -57,6 +57,9 @@ WATCHED_MAILBOXES: Final = 100_000
 VIEW_UNUSED_SECONDS: Final = 60.0
 """How long the arrays of a mailbox are kept after their last use."""
 
+KEYWORD_SETS: Final = 1000
+"""Sets of keywords that a view holds beyond twice as many as there are messages with keywords."""
+
 VIEW_PAGE: Final = 2000
 """Messages loaded at once into the arrays of a mailbox: about a millisecond."""
 

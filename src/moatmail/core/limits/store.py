@@ -15,6 +15,7 @@ ORPHAN_AGE: Final = 24 * 3600.0  # seconds a content file without a row may be y
 
 # ---- flags ----
 KEYWORDS: Final = 128  # on one message: each change of its flags writes them all anew, in the one process that writes for everybody
+KEYWORD_OCTETS: Final = 4096  # of all of them, with the blanks between: they are counted to no quota, and one STORE may give them to a whole mailbox
 
 # ---- channel ----
 FRAME: Final = 32 * 1024 * 1024  # octets of one request or answer: 100 recipients with the largest summaries that the message room makes

@@ -15,9 +15,10 @@ from typing import Final, cast
 
 from moatmail.core.errors import NotFoundError, SealBrokenError, TemporaryError
 from moatmail.core.imap_string import string
-from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_ROWS, NUMBERS, PAGE, WRITE_OCTETS
+from moatmail.core.limits.endpoints import CONTENT_PAGE, FLAG_OCTETS, FLAG_ROWS, NUMBERS, PAGE, WRITE_OCTETS
 from moatmail.core.limits.mailbox import LISTING_FROM
 from moatmail.core.limits.mailbox import PAGE as LISTED_PAGE
+from moatmail.core.limits.store import KEYWORD_OCTETS, KEYWORDS
 from moatmail.endpoints.imap.alter import current_view, resolve
 from moatmail.endpoints.imap.binary import Streamed, UnknownEncodingError, check_encoding, render
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
@@ -157,7 +158,7 @@ class Fetch:
         if plan.from_arrays and Attribute.FLAGS in plan.items and self._changed_since is None:
             view = await current_view(self._conversation)
             if self._selected.is_aligned(view):
-                await self._write_flag_rows(spans)
+                await self._write_flag_rows(spans, _rows_at_once(view))
                 return
         if plan.listed and sum(last - first + 1 for first, last in spans) >= LISTING_FROM:
             await self._write_listed(spans)
@@ -181,17 +182,17 @@ class Fetch:
 
     # ---- FLAGS, UID and MODSEQ of many messages: whole slices of the arrays ----
 
-    async def _write_flag_rows(self, spans: list[Span]) -> None:
+    async def _write_flag_rows(self, spans: list[Span], at_once: int) -> None:
         items = self._plan.items
         for first, last in spans:
-            for start in range(first, last + 1, FLAG_ROWS):
+            for start in range(first, last + 1, at_once):
                 view = await current_view(self._conversation)
                 if not self._selected.is_aligned(view):
                     # A message went between two slices: the rest of these ranges is told one by one.
                     for page in self._pages([(start, last)], PAGE):
                         await self._write_page(page)
                     break
-                end = min(start + FLAG_ROWS - 1, last, len(view.uids))
+                end = min(start + at_once - 1, last, len(view.uids))
                 uids = view.uids[start - 1 : end]
                 bits = view.flags[start - 1 : end]
                 if self._selected.recent:
@@ -415,6 +416,13 @@ async def _fetch_threads(conversation: Conversation, plan: Plan, page: Sequence[
 
 def _asks_for_one(sequence: SequenceSet) -> bool:
     return len(sequence.ranges) == 1 and sequence.ranges[0][0] == sequence.ranges[0][1] and not sequence.saved
+
+
+def _rows_at_once(view: View) -> int:
+    """Give how many rows of flags to render at once, were every keyword on each of them."""
+    words = view.spellings.values() if len(view.spellings) <= KEYWORDS else ()
+    octets = sum(map(len, words)) if words else KEYWORD_OCTETS * bool(view.spellings)
+    return max(1, min(FLAG_ROWS, FLAG_OCTETS // (min(octets, KEYWORD_OCTETS) + 1)))
 
 
 def _part(spans: list[Span], places: slice) -> list[Span]:

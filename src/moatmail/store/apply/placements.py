@@ -143,15 +143,20 @@ def _changed(operation: StoreFlags, flags: int, keywords: str) -> tuple[int, str
     if operation.mode == "add":
         known = {keyword.lower() for keyword in have}
         new = [keyword for keyword in given if keyword.lower() not in known]
-        if new and len(have) + len(new) > limits.KEYWORDS:
-            raise LimitReachedError(public="too many keywords on one message")
-        return flags | operation.flags, " ".join(have + new)
+        return flags | operation.flags, _bounded(have + new) if new else keywords
     if operation.mode == "remove":
         unwanted = {keyword.lower() for keyword in given}
         return flags & ~operation.flags, " ".join(keyword for keyword in have if keyword.lower() not in unwanted)
     if operation.mode == "replace":
-        return operation.flags, " ".join(given)
+        return operation.flags, _bounded(given)
     raise LocalProtocolError(f"no mode of StoreFlags: {operation.mode!r}")
+
+
+def _bounded(keywords: Sequence[str]) -> str:
+    text = " ".join(keywords)
+    if len(keywords) > limits.KEYWORDS or len(text) > limits.KEYWORD_OCTETS:
+        raise LimitReachedError(public="too many keywords on one message")
+    return text
 
 
 # ---------------------------------------------------------------- copy and move

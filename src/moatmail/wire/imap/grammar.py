@@ -257,7 +257,7 @@ class Cursor:
         return self._flags(b")") if self.take(b"(") else self._flags(b"")
 
     def _flags(self, closing: bytes) -> FlagList:
-        bits, keywords, seen = 0, [], set()
+        bits, octets, keywords, seen = 0, 0, [], set()
         if closing and self.take(closing):
             return FlagList()
         while True:
@@ -266,7 +266,8 @@ class Cursor:
             if keyword and (folded := keyword.upper()) not in seen:
                 seen.add(folded)
                 keywords.append(keyword)
-                if len(keywords) > limits.KEYWORDS:
+                octets += len(keyword) + 1
+                if len(keywords) > limits.KEYWORDS or octets > limits.KEYWORD_OCTETS:
                     raise CommandRefusedError(b"too many keywords", b"LIMIT")
             if self.take(b" "):
                 continue

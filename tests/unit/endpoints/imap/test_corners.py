@@ -117,6 +117,10 @@ async def test_keywords_of_one_message_are_bounded(lab: Lab) -> None:
     assert (await client.no("STORE 1 +FLAGS.SILENT (onemore)")).startswith(b"NO [LIMIT] ")
     await client.ok("STORE 1 +FLAGS.SILENT (K0-0 \\Seen)")
     assert b"onemore" not in (await client.ok("FETCH 1 FLAGS"))[-1]
+    long = [f"{number:03d}{'x' * 120}" for number in range(40)]
+    assert (await client.no("STORE 1 FLAGS.SILENT ({})".format(" ".join(long)))).startswith(b"NO [LIMIT] ")
+    await client.ok("STORE 1 FLAGS.SILENT ({})".format(" ".join(long[:20])))
+    assert (await client.no("STORE 1 +FLAGS.SILENT ({})".format(" ".join(long[20:])))).startswith(b"NO [LIMIT] ")
 
 
 @pytest.mark.parametrize("key", ["TEXT", "BODY"])
@@ -179,3 +183,24 @@ async def test_a_header_of_countless_fields_is_refused_for_each_of_them_costs_it
     client = await lab.client(select="INBOX")
     assert (await client.append("INBOX", b"a:\r\n" * 60_000 + b"\r\nbody\r\n")).startswith(b"NO [TOOBIG]")
     assert (await client.ok("STATUS INBOX (MESSAGES)"))[-1] == b"STATUS INBOX (MESSAGES 0)"
+
+
+async def test_flags_of_many_messages_with_many_keywords_cost_a_bounded_buffer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "FLAG_OCTETS", 8192)
+    await lab.deliver(*[HELLO] * 12)
+    client = await lab.client(select="INBOX")
+    words = " ".join(f"{number:02d}{'x' * 98}" for number in range(20))
+    await client.ok(f"STORE 1:* FLAGS.SILENT ({words})")
+    largest = 0
+    write = Connection.write
+
+    def noted(connection: Connection[object], octets: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(octets))
+        write(connection, octets)
+
+    monkeypatch.setattr(Connection, "write", noted)
+    told = await client.ok("FETCH 1:* FLAGS")
+    assert len(told) == 12
+    assert all(words.encode() in line for line in told)
+    assert largest < 2 * 8192
