@@ -8,6 +8,7 @@ import pytest
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, OverQuotaError
 from moatmail.store import operations as o
 from moatmail.store import queries as q
+from moatmail.store.column_items import ColumnsPage, ListColumns
 from moatmail.store.interface import Store
 from tests.store_contract.given import DAY, NOW, House, arrival, box, change, content, house, message, new_id
 
@@ -216,11 +217,11 @@ async def test_placements_come_in_columns_that_say_what_rows_say(store: Store) -
     await fill(store, alice, 5)
     await store.write(o.StoreFlags(new_id(), alice.account, alice.inbox, (2, 4), "add", 9, ("$Work", "later")))
     rows = await store.read(q.ListPlacements(alice.account, alice.inbox))
-    page = await store.read(q.ListColumns(alice.account, alice.inbox))
+    page = await store.read(ListColumns(alice.account, alice.inbox))
     assert list(zip(array("I", page.uids), array("H", page.flags), array("Q", page.modseqs), strict=True)) == [(row.uid, row.flags, row.modseq) for row in rows]
     assert page.keywords == ((2, ("$Work", "later")), (4, ("$Work", "later")))
-    assert array("I", (await store.read(q.ListColumns(alice.account, alice.inbox, after=2, limit=2))).uids).tolist() == [3, 4]
-    assert await store.read(q.ListColumns(alice.account + 1, alice.inbox)) == q.ColumnsPage(b"", b"", b"")
+    assert array("I", (await store.read(ListColumns(alice.account, alice.inbox, after=2, limit=2))).uids).tolist() == [3, 4]
+    assert await store.read(ListColumns(alice.account + 1, alice.inbox)) == ColumnsPage(b"", b"", b"")
 
 
 async def test_a_mailbox_is_made_once_and_its_repetition_is_harmless(store: Store) -> None:

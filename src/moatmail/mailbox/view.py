@@ -18,9 +18,10 @@ from moatmail.core.limits.mailbox import CHANGES, KEYWORD_SETS, VIEW_PAGE, VIEW_
 from moatmail.core.ports.clock import Clock
 from moatmail.mailbox.changes import Changes, Since, fetch_changes
 from moatmail.mailbox.search_columns import flag_octets
+from moatmail.store.column_items import ColumnsPage, ListColumns
 from moatmail.store.interface import Store
 from moatmail.store.operations import PlacementRow
-from moatmail.store.queries import ColumnsPage, GetMailbox, ListColumns, MailboxRow
+from moatmail.store.queries import GetMailbox, MailboxRow
 
 DELETED: Final = 4
 SEEN: Final = 8

@@ -24,6 +24,7 @@ from moatmail.store.apply.change import ACTIVE, split
 from moatmail.store.apply.placements import placement_row
 from moatmail.store.apply.uids import ranges
 from moatmail.store.apply.work import KeyStore
+from moatmail.store.column_items import ColumnsPage, ListColumns
 from moatmail.store.operations import PlacementRow
 from moatmail.store.sql import directory, mailboxes, messages, queue, signing, soft, state
 from moatmail.store.sql.statement import Statement
@@ -116,12 +117,12 @@ def _list_placements(db: Database, query: q.ListPlacements) -> tuple[PlacementRo
     return tuple(map(placement_row, found))
 
 
-def _list_columns(db: Database, query: q.ListColumns) -> q.ColumnsPage:
+def _list_columns(db: Database, query: ListColumns) -> ColumnsPage:
     rows = min(query.limit, limits.NUMBERS)
     found = db.all(mailboxes.PLACEMENTS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
     uids, flags, keywords, modseqs = zip(*found, strict=True) if found else ((), (), (), ())
     marked = [(uid, tuple(words.split(" "))) for uid, words in zip(uids, keywords, strict=True) if words] if any(keywords) else ()
-    return q.ColumnsPage(array("I", uids).tobytes(), array("H", flags).tobytes(), array("Q", modseqs).tobytes(), tuple(marked))
+    return ColumnsPage(array("I", uids).tobytes(), array("H", flags).tobytes(), array("Q", modseqs).tobytes(), tuple(marked))
 
 
 def _list_changes(db: Database, query: q.ListChanges) -> q.ChangesAnswer | None:
@@ -276,7 +277,7 @@ _TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     q.ListMailboxes: _list_mailboxes,
     q.GetMailbox: _get_mailbox,
     q.ListPlacements: _list_placements,
-    q.ListColumns: _list_columns,
+    ListColumns: _list_columns,
     q.ListChanges: _list_changes,
     q.ListVanished: _list_vanished,
     q.DeletedOctets: _deleted_octets,

@@ -19,7 +19,7 @@ import msgspec
 
 from moatmail.core import errors
 from moatmail.core.limits import store as limits
-from moatmail.store import index_items, operations, queries, repair_items, thread_items
+from moatmail.store import column_items, index_items, operations, queries, repair_items, thread_items
 
 ASK: Final = 0
 ANSWER: Final = 1
@@ -31,7 +31,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 ASKED: Final[tuple[type, ...]] = tuple(
     kind
-    for module in (operations, queries, index_items, thread_items, repair_items)
+    for module in (operations, queries, column_items, index_items, thread_items, repair_items)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, (operations.Operation, queries.Query)) and kind not in {operations.Operation, queries.Query}
 )

@@ -216,29 +216,6 @@ class ListPlacements(Query[tuple[PlacementRow, ...]], frozen=True):
     limit: int = 500
 
 
-class ColumnsPage(Record, frozen=True):
-    """Placements in columns: equal places of `uids` (``array("I")``), `flags` (``array("H")``) and `modseqs` (``array("Q")``), packed, are of one message.
-
-    `keywords` are those of the messages that have any, by UID.
-    """
-
-    uids: bytes
-    flags: bytes
-    modseqs: bytes
-    keywords: tuple[tuple[int, tuple[str, ...]], ...] = ()
-
-
-class ListColumns(Query[ColumnsPage], frozen=True):
-    """Placements by UID, after `after`, at most `limit` (<= 2,000), in columns: for who loads a whole mailbox."""
-
-    result: ClassVar[Any] = ColumnsPage
-
-    account: int
-    mailbox: int
-    after: int = 0
-    limit: int = 2000
-
-
 class ChangesAnswer(Record, frozen=True):
     """What changed: rows new or changed, UIDs that vanished, HIGHESTMODSEQ; `more` when `limit` cut it (ask again from `upto`).
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from moatmail.core.limits.mailbox import VIEW_PAGE, VIEW_UNUSED_SECONDS
 from moatmail.mailbox.view import KeptViews, Views
+from moatmail.store.column_items import ColumnsPage, ListColumns
 from moatmail.store.operations import PlacementRow
-from moatmail.store.queries import ChangesAnswer, ColumnsPage, GetMailbox, ListChanges, ListColumns, MailboxRow
+from moatmail.store.queries import ChangesAnswer, GetMailbox, ListChanges, MailboxRow
 
 
 class Clock:
