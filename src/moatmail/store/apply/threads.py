@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from moatmail.core.errors import LocalProtocolError
 from moatmail.core.limits import store as limits
@@ -60,18 +60,15 @@ def tie(work: Work, account: int, links: bytes | None) -> Tied:
     digests = _digests(work, account, links)
     if not digests:
         return Tied(_new_thread(work.now), b"")
+    tying: dict[str, Any] = {**dict(zip(threads.DIGESTS, digests, strict=False)), "account": account, "thread": _new_thread(work.now)}
+    enter = threads.ENTER_LINKS[len(digests) - 1]
     # Most messages mention nothing but themselves, and nobody mentioned them before.
-    if len(digests) == 1 and _enter(work, account, digests, begun := _new_thread(work.now)):
-        return Tied(begun, digests[0])
-    known: dict[bytes, bytes] = dict(work.db.all(threads.FIND_LINKS[len(digests) - 1], _named(digests) | {"account": account}))
-    thread = next((known[digest] for digest in digests if digest in known), None) or _new_thread(work.now)
-    _enter(work, account, [digest for digest in digests if digest not in known], thread)
-    return Tied(thread, b"".join(digests))
-
-
-def _enter(work: Work, account: int, digests: list[bytes], thread: bytes) -> int:
-    """Keep digests of a thread that nobody had before; gives how many."""
-    return work.db.run(threads.ENTER_LINKS[len(digests) - 1], _named(digests) | {"account": account, "thread": thread}) if digests else 0
+    if len(digests) > 1 or not work.db.run(enter, tying):
+        found = work.db.one(threads.FIND_THREAD[len(digests) - 1], tying)
+        if found is not None and found[0] is not None:
+            tying["thread"] = found[0]
+        work.db.run(enter, tying)
+    return Tied(tying["thread"], b"".join(digests))
 
 
 def erase(work: Work, gone: Iterable[Linked]) -> None:
@@ -121,7 +118,8 @@ def _add(work: Work, account: int, number: int, links: bytes) -> bool:
     if after != before:
         work.db.run(threads.SET_THREAD, {"of_number": number, **after._asdict()})
         erase(work, (_Was(account, *before),))
-    _enter(work, account, digests, before.thread)
+    if digests:
+        work.db.run(threads.ENTER_LINKS[len(digests) - 1], {**dict(zip(threads.DIGESTS, digests, strict=False)), "account": account, "thread": before.thread})
     return work.db.changes > changes
 
 
@@ -139,10 +137,6 @@ def _digests(work: Work, account: int, links: bytes) -> list[bytes]:
 
 def _cut(links: bytes) -> list[bytes]:
     return [links[start : start + _SIZE] for start in range(0, len(links), _SIZE)]
-
-
-def _named(digests: list[bytes]) -> dict[str, object]:
-    return {threads.digest(place): digest for place, digest in enumerate(digests)}
 
 
 def _new_thread(now: float) -> bytes:

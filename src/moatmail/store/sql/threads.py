@@ -7,9 +7,9 @@ Must never know what is mentioned: it comes as keyed digests.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, tuple_, update
 from sqlalchemy.dialects.sqlite import Insert
 
 from moatmail.core.limits.store import THREAD_LINKS
@@ -19,27 +19,28 @@ from moatmail.store.sql.statement import Statement, given, page, statement
 _m = MESSAGE.c
 _p = PLACEMENT.c
 _l = THREAD_LINK.c
+_NOTHING: Final[ColumnElement[Any]] = literal_column("NULL")
 _ITS_MESSAGE = (_m.number == given("of_number")) & (_m.account == given("account"))
 
 
-def digest(place: int) -> str:
-    """Name the parameter of the digest at a place."""
-    return f"digest{place}"
+DIGESTS: Final = tuple([f"digest{place}" for place in range(THREAD_LINKS)])
+"""The names of the parameters that take digests."""
 
 
 def _finding(size: int) -> Statement:
-    digests = [given(digest(place)) for place in range(size)]
-    return statement(select(_l.digest, _l.thread).where(_l.account == given("account"), _l.digest.in_(digests)))
+    """Build the look for the thread of the first of `size` digests that one has: behind it none is looked for."""
+    having = [select(_l.thread).where(_l.account == given("account"), _l.digest == given(name)).scalar_subquery() for name in DIGESTS[:size]]
+    return statement(select(func.coalesce(*having, _NOTHING)))
 
 
 def _entering(size: int) -> Statement:
     shared = {name: given(name) for name in ("account", "thread")}
-    rows = [shared | {"digest": given(digest(place))} for place in range(size)]
+    rows = [shared | {"digest": given(name)} for name in DIGESTS[:size]]
     return statement(Insert(THREAD_LINK).values(rows).on_conflict_do_nothing())
 
 
 # One statement for each number of digests: each more costs a third of a statement of its own.
-FIND_LINKS: Final = tuple(_finding(size) for size in range(1, THREAD_LINKS + 1))
+FIND_THREAD: Final = tuple(_finding(size) for size in range(1, THREAD_LINKS + 1))
 ENTER_LINKS: Final = tuple(_entering(size) for size in range(1, THREAD_LINKS + 1))
 LEAVE_LINK = statement(delete(THREAD_LINK).where(_l.account == given("account"), _l.digest == given("digest"), _l.thread == given("thread")))
 DROP_LINKS = statement(delete(THREAD_LINK).where(_l.account == given("account")))
