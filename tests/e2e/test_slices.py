@@ -40,6 +40,8 @@ COMMANDS = (
     "SEARCH MODSEQ 5",
     "SEARCH UNDELETED UNSEEN NOT KEYWORD a NOT KEYWORD b NOT KEYWORD c MODSEQ 2 MODSEQ 3 MODSEQ 4 OR UID 1:90000 MODSEQ 6 OR UNFLAGGED MODSEQ 7",
     "SEARCH SINCE 1-Jan-2024",
+    "FETCH 1:5000 (UID THREADID)",
+    f"SEARCH OR THREADID T00 NOT THREADID T{bytes(16).hex()}",
     "SORT (ARRIVAL) UTF-8 ALL",
     "SORT (REVERSE DISPLAYTO SUBJECT DATE) UTF-8 ALL",
     "THREAD REFERENCES UTF-8 ALL",
@@ -99,6 +101,7 @@ async def _punch_holes(lab: Lab, mailbox: int) -> None:
 async def test_no_command_holds_the_loop(lab: Lab) -> None:
     client = await lab.client()
     big = await big_mailbox(lab, client, COUNT)
+    await lab.damage("UPDATE message SET thread = zeroblob(16)")  # one conversation, as long as can be
     await client.ok("CREATE Other")
     await client.ok("CREATE Third")
     for number in range(MAILBOXES):
