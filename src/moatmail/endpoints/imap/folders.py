@@ -137,16 +137,18 @@ def _select(names: _Names, command: events.List) -> Iterator[tuple[str, tuple[by
     matches = _matcher(command.reference, command.patterns)
     selection = command.selection
     chosen = set(_chosen(names, selection))
+    above: set[str] = set()
     below: set[str] = set()
     if selection.recursive_match:
-        # RFC 5258 §3.5: only what the pattern does not show by itself is worth telling at the level above.
+        # RFC 5258 §3.1, §5 example 9: a level that is not selected itself is told for what the pattern does not show; one that is tells of all below it.
         for name in chosen:
             yield None
+            above.update(superiors(name))
             if not matches(name):
                 below.update(superiors(name))
     options = tuple(option for option, asked in ((b"SUBSCRIBED", selection.subscribed), (b"SPECIAL-USE", selection.special_use)) if asked)
     for name in _sorted(chosen | below):
-        yield (name, options if name in below else ()) if matches(name) else None
+        yield (name, options if name in below or (name in above and name in chosen) else ()) if matches(name) else None
 
 
 def _chosen(names: _Names, selection: events.ListSelection) -> Iterable[str]:

@@ -437,7 +437,7 @@ STORIES = {
         * LIST (\\NonExistent \\HasChildren) "/" e ("CHILDINFO" ("SUBSCRIBED"))
         OK < LIST (SUBSCRIBED RECURSIVEMATCH) "" (a* c* e*)
         * LIST (\\Subscribed) "/" a/b
-        * LIST (\\Subscribed) "/" c
+        * LIST (\\Subscribed) "/" c ("CHILDINFO" ("SUBSCRIBED"))
         * LIST (\\Subscribed) "/" c/d
         * LIST (\\Subscribed) "/" e/f/g
         BAD < LIST (RECURSIVEMATCH) "" *
@@ -446,6 +446,29 @@ STORIES = {
         OK < RENAME Sent a/Sent
         OK < LIST (SPECIAL-USE RECURSIVEMATCH) "" a%
         * LIST () "/" a ("CHILDINFO" ("SPECIAL-USE"))
+    """,
+    "RECURSIVEMATCH tells a level that is subscribed itself of all below it, shown or not": """
+        OK < CREATE one2/in1
+        OK < CREATE one2/in2
+        OK < CREATE two2/in2
+        OK < CREATE six2/other
+        OK < CREATE ten2/in2
+        OK < DELETE ten2
+        OK < SUBSCRIBE one2/in1
+        OK < SUBSCRIBE one2/in2
+        OK < SUBSCRIBE two2/in2
+        OK < SUBSCRIBE six2
+        OK < SUBSCRIBE six2/other
+        OK < SUBSCRIBE ten2/in2
+        OK < LIST (RECURSIVEMATCH SUBSCRIBED) "" *2
+        * LIST () "/" one2 ("CHILDINFO" ("SUBSCRIBED"))
+        * LIST (\\Subscribed) "/" one2/in2
+        * LIST (\\Subscribed) "/" six2 ("CHILDINFO" ("SUBSCRIBED"))
+        * LIST (\\Subscribed) "/" ten2/in2
+        * LIST (\\Subscribed) "/" two2/in2
+        OK < LIST (RECURSIVEMATCH SUBSCRIBED) "" six2*
+        * LIST (\\Subscribed) "/" six2 ("CHILDINFO" ("SUBSCRIBED"))
+        * LIST (\\Subscribed) "/" six2/other
     """,
     "COPY, MOVE and APPEND say that the mailbox could be made": """
         OK < SELECT INBOX
