@@ -8,16 +8,17 @@ Must never know how rows are kept.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from moatmail.core.errors import NotFoundError
+from moatmail.core.limits.endpoints import VANISHED
 from moatmail.core.limits.mailbox import CHANGES, MOVED
 from moatmail.endpoints.imap.answers import written_ranges
 from moatmail.endpoints.imap.conversation import Conversation, RefusedError
 from moatmail.endpoints.imap.selected import NumberBeyondError, Selected
 from moatmail.endpoints.imap.sync import enable_condstore, sync, tell_flags, tell_keywords
 from moatmail.mailbox import mailboxes, placements
-from moatmail.mailbox.numbering import Span
+from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.placements import FlagChange
 from moatmail.mailbox.view import View
 from moatmail.store.operations import FlagsStored
@@ -27,12 +28,25 @@ from moatmail.wire.imap.sequence import SequenceSet
 from moatmail.wire.imap.server import Result
 
 
-def resolve(selected: Selected, sequence: SequenceSet, *, uid: bool) -> list[Span]:
-    """Give the message numbers a set names; raises RefusedError (BAD) for numbers that no message has."""
+async def resolve(conversation: Conversation, sequence: SequenceSet, *, uid: bool) -> list[Span]:
+    """Give the message numbers a set names, a long set in slices; raises RefusedError (BAD) for numbers that no message has."""
+    selected = conversation.box
+    if uid and len(sequence.ranges) > VANISHED:
+        await conversation.flush()  # to read it may have been a slice of work already
+        return await numbers_of(conversation, selected.numbering, selected.uid_ranges(sequence))
     try:
         return selected.resolve(sequence, uid=uid)
     except NumberBeyondError:
         raise RefusedError(b"no such message number", result=Result.BAD) from None
+
+
+async def numbers_of(conversation: Conversation, numbering: Numbering, ranges: Sequence[Span]) -> list[Span]:
+    """Give the message numbers of UIDs in `ranges` (sorted, disjoint), in slices."""
+    spans: list[Span] = []
+    for start in range(0, len(ranges), VANISHED):
+        spans.extend(numbering.spans_of_uids(ranges[start : start + VANISHED]))
+        await conversation.pause()
+    return spans
 
 
 async def named_uids(conversation: Conversation, spans: list[Span]) -> list[int]:
@@ -64,7 +78,7 @@ async def on_store(conversation: Conversation, command: events.Store) -> None:
         enable_condstore(conversation)
     if command.uid:
         await sync(conversation, uid=True)
-    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, await resolve(conversation, command.sequence, uid=command.uid))
     change = await _change(conversation, command)
     failed: list[int] = []
     found = 0
@@ -132,7 +146,7 @@ async def on_copy(conversation: Conversation, command: events.Copy) -> None:
     selected = conversation.box
     if command.uid:
         await sync(conversation, uid=True)
-    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, await resolve(conversation, command.sequence, uid=command.uid))
     target = await _target(conversation, command.mailbox)
     code = b""
     if uids:
@@ -151,7 +165,7 @@ async def on_move(conversation: Conversation, command: events.Move) -> None:
     selected = conversation.changeable
     if command.uid:
         await sync(conversation, uid=True)
-    uids = await named_uids(conversation, resolve(selected, command.sequence, uid=command.uid))
+    uids = await named_uids(conversation, await resolve(conversation, command.sequence, uid=command.uid))
     target = await _target(conversation, command.mailbox)
     source: list[int] = []
     there: list[int] = []

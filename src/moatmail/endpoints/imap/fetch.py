@@ -110,7 +110,7 @@ async def on_fetch(conversation: Conversation, command: events.Fetch) -> None:
     if command.uid and (selected.reaches_new(command.sequence) or command.changed_since is not None):
         # Else what others did is told behind the answer: getmail takes the first FETCH response for the message that it asked for.
         await sync(conversation, uid=True)
-    spans = resolve(selected, command.sequence, uid=command.uid)
+    spans = await resolve(conversation, command.sequence, uid=command.uid)
     if command.vanished and command.changed_since is not None:
         # RFC 7162 §3.2.6: ahead of what changed. A set that ends with * reaches up to what came last, though it may be gone.
         await tell_earlier(conversation, selected, selected.past_ranges(command.sequence), command.changed_since)

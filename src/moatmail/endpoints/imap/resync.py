@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from moatmail.core.limits.endpoints import VANISHED
+from moatmail.endpoints.imap.alter import numbers_of
 from moatmail.endpoints.imap.conversation import Conversation
 from moatmail.endpoints.imap.fetch import Fetch, Plan
 from moatmail.endpoints.imap.selected import Selected
@@ -36,15 +36,7 @@ async def resync(conversation: Conversation, selected: Selected, known: Known, u
     items = (Attribute.FLAGS,) if conversation.uid_only else (Attribute.UID, Attribute.FLAGS)
     plan = Plan.of(events.Fetch(b"", True, SequenceSet(()), items, known.modseq))
     fetch = Fetch(conversation, selected, plan, known.modseq)
-    await fetch.run(await fetch.changed(await _numbers(conversation, selected.numbering, ranges), known.modseq))
-
-
-async def _numbers(conversation: Conversation, numbering: Numbering, ranges: Sequence[Span]) -> list[Span]:
-    spans: list[Span] = []
-    for start in range(0, len(ranges), VANISHED):
-        spans.extend(numbering.spans_of_uids(ranges[start : start + VANISHED]))
-        await conversation.pause()
-    return spans
+    await fetch.run(await fetch.changed(await numbers_of(conversation, selected.numbering, ranges), known.modseq))
 
 
 def clip(ranges: Sequence[Span], low: int, high: int) -> list[Span]:

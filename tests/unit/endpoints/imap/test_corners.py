@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from moatmail.core.errors import SealBrokenError
 from moatmail.core.limits import store as limits
-from moatmail.core.limits.endpoints import RESPONSE_OCTETS
+from moatmail.core.limits.endpoints import RESPONSE_OCTETS, VANISHED
 from moatmail.endpoints.imap import fetch
 from moatmail.endpoints.imap.alter import current_view
 from moatmail.endpoints.imap.conversation import Conversation
+from moatmail.mailbox.numbering import Numbering, Span
 from moatmail.mailbox.reading import OpenMessage
 from moatmail.mailbox.view import View
 from moatmail.net.drive import Connection
@@ -204,3 +205,24 @@ async def test_flags_of_many_messages_with_many_keywords_cost_a_bounded_buffer(l
     assert len(told) == 12
     assert all(words.encode() in line for line in told)
     assert largest < 2 * 8192
+
+
+@pytest.mark.parametrize("command", ["UID FETCH {} (UID)", "UID STORE {} +FLAGS (\\Seen)", "UID COPY {} Archive"])
+async def test_a_long_set_of_uids_is_worked_off_in_slices(lab: Lab, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    await lab.deliver(HELLO, HELLO, HELLO)
+    client = await lab.client(select="INBOX")
+    longest = 0
+    spans_of_uids = Numbering.spans_of_uids
+
+    def noted(numbering: Numbering, ranges: Sequence[Span]) -> list[Span]:
+        nonlocal longest
+        longest = max(longest, len(ranges))
+        return spans_of_uids(numbering, ranges)
+
+    monkeypatch.setattr(Numbering, "spans_of_uids", noted)
+    told = await client.ok(command.format(",".join(map(str, range(1, 12_000, 2)))))
+    assert longest <= VANISHED
+    if "COPY" in command:
+        assert b" 1,3 1:2]" in client.tagged
+    else:
+        assert [line.split()[0] for line in told if b" FETCH " in line] == [b"1", b"3"]
