@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Summaries, words and segments made anew from contents, counts from rows: for the repair of a damaged folder.
+"""Summaries, words, segments and what ties messages made anew from contents, counts from rows: for the repair of a damaged folder.
 
 Obeys docs/security.md: what is made is sealed under the keys of its message, as delivery does it.
 Must never know how damage was found, nor hold the loop: what takes time runs in a thread.
@@ -23,29 +23,33 @@ from moatmail.mailbox.index import words
 from moatmail.mailbox.index.tend import Tender, open_unindexed, words_of
 from moatmail.mailbox.prefix import Prefix, summarize
 from moatmail.mailbox.reading import Owner
+from moatmail.mailbox.thread_links import links
 from moatmail.message import summary
 from moatmail.message.structure import StructureParser
 from moatmail.message.summary import Summary
 from moatmail.store.index_items import AddWords, DropSegments, ListSegments, ListUnindexed, SetSummary, UnindexedRow
 from moatmail.store.queries import GetContent, ListMailboxes
 from moatmail.store.repair_items import Recount
+from moatmail.store.thread_items import AddThreads
 
 _UNREADABLE: Final = (SealBrokenError, NotFoundError, OSError)
 
 
 class Rebuilt(NamedTuple):
-    """What a rebuilding did: summaries and words that were others before, and the numbers of messages that do not open."""
+    """What a rebuilding did: summaries and words that were others before, the numbers of messages that do not open, messages tied otherwise before."""
 
     summaries: int
     words: int
     unreadable: tuple[int, ...]
+    tied: int = 0
 
 
 class _Made(NamedTuple):
-    """What a message should have, sealed; empty where it has that already."""
+    """What a message should have: summary and words sealed, empty where it has that already, and its links."""
 
     summary: bytes
     words: bytes
+    links: bytes
 
 
 async def drop_segments(owner: Owner) -> int:
@@ -57,13 +61,17 @@ async def drop_segments(owner: Owner) -> int:
 
 
 async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> Rebuilt:
-    """Make summaries and words of an account anew from its contents, then merge them anew; what is right stays. Raises what the store raises."""
+    """Make summaries, words and links of an account anew from its contents, then merge them anew; what is right stays. Raises what the store raises.
+
+    A thread once given stays (RFC 8474 §5.2); a message that lost its own finds it by its links, or begins another.
+    """
     await drop_segments(owner)
     done = Rebuilt(0, 0, ())
     after = 0
     while still_open() and (rows := await owner.store.read(ListUnindexed(owner.id, after, limits.INDEX_BATCH))):
         summaries: list[tuple[int, bytes, bytes]] = []
         made_words: list[tuple[int, bytes]] = []
+        ties: list[tuple[int, bytes]] = []
         unreadable: list[int] = []
         octets = 0
         for row in rows:
@@ -73,6 +81,7 @@ async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> R
             except _UNREADABLE:
                 unreadable.append(row.number)
                 continue
+            ties.append((row.number, made.links))
             if made.summary:
                 summaries.append((row.number, row.summary, made.summary))
             if made.words:
@@ -85,7 +94,8 @@ async def rebuild(owner: Owner, still_open: Callable[[], bool], now: float) -> R
             await owner.store.write(SetSummary(owner.id, tuple(summaries)))
         if made_words:
             await owner.store.write(AddWords(owner.id, tuple(made_words)))
-        done = Rebuilt(done.summaries + len(summaries), done.words + len(made_words), (*done.unreadable, *unreadable))
+        tied = await owner.store.write(AddThreads(owner.id, tuple(ties)))
+        done = Rebuilt(done.summaries + len(summaries), done.words + len(made_words), (*done.unreadable, *unreadable), done.tied + tied)
     await Tender(owner, still_open).run(now)
     return done
 
@@ -125,8 +135,8 @@ async def _rebuild_row(owner: Owner, row: UnindexedRow) -> _Made:
     message = await open_unindexed(owner, msgspec.structs.replace(row, summary=sealed or row.summary))
     found = await asyncio.to_thread(words_of, message)
     if _same(_opened(sealing, Purpose.WORDS, owner, row, row.words), found):
-        return _Made(sealed, b"")
-    return _Made(sealed, words.seal(sealing, owner.id, row.id, found))
+        return _Made(sealed, b"", links(made))
+    return _Made(sealed, words.seal(sealing, owner.id, row.id, found), links(made))
 
 
 def _opened(sealing: SealKey, purpose: Purpose, owner: Owner, row: UnindexedRow, sealed: bytes) -> bytes | None:

@@ -23,6 +23,7 @@ from moatmail.mailbox.reading import open_summary
 from moatmail.store.index_items import AddWords, CountUnindexed, ListSegments, ListUnindexed, SetSummary, UnindexedCount, UnindexedRow
 from moatmail.store.operations import Accept, Append
 from moatmail.store.queries import ListMailboxes
+from moatmail.store.thread_items import AddThreads, GetThreads
 from tests.house.indoors import NOW
 from tests.unit.mailbox.box import Box, box_of
 from tests.unit.mailbox.index.test_indexed_search import letter
@@ -66,7 +67,7 @@ async def test_a_summary_and_words_made_anew_are_those_that_delivery_made(box: B
         assert await fetch_summary(box.opened, row) == open_summary(box.opened, row)
     without = sum(not row.words for row in await tail(box))
     done = await rebuild(box.opened, lambda: True, NOW)
-    assert done == (0, without, ())
+    assert done == (0, without, (), 0)
 
 
 async def test_a_surrogate_header_is_made_anew_as_delivery_made_it(box: Box) -> None:
@@ -84,14 +85,14 @@ async def test_a_surrogate_header_is_made_anew_as_delivery_made_it(box: Box) -> 
     for row in rows:
         assert open_summary(box.opened, row).utf8 is not None
         assert await fetch_summary(box.opened, row) == open_summary(box.opened, row)
-    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, ())
+    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, (), 0)
 
 
 async def test_mail_of_many_shapes_is_found_right_and_nothing_is_written(box: Box) -> None:
     rnd = random.Random(4)
     for _ in range(30):
         await box.deliver(letter(rnd))
-    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, ())
+    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, (), 0)
 
 
 async def test_damaged_summaries_and_words_are_made_anew_and_all_is_merged(box: Box) -> None:
@@ -114,6 +115,17 @@ async def test_damaged_summaries_and_words_are_made_anew_and_all_is_merged(box: 
     assert [open_summary(box.opened, row) for row in await tail(box)] == wanted
 
 
+async def test_what_ties_messages_is_made_anew_and_threads_stay(box: Box) -> None:
+    await box.put(*[b"Message-ID: <%d@a>\r\nSubject: lunch\r\n\r\nx" % number for number in range(3)])
+    store, account = box.opened.store, box.opened.id
+    before = await store.read(GetThreads(account, box.mailbox, (1, 2, 3)))
+    rows = await tail(box)
+    assert await store.write(AddThreads(account, tuple((row.number, b"damaged".ljust(16)) for row in rows[1:]))) == 2
+    assert (await rebuild(box.opened, lambda: True, NOW)).tied == 2
+    await box.put(b"In-Reply-To: <1@a>\r\nSubject: Re: lunch\r\n\r\nx")
+    assert await store.read(GetThreads(account, box.mailbox, (1, 2, 3, 4))) == (*before, (4, before[1][1]))
+
+
 async def test_a_message_that_does_not_open_is_told_and_stops_nothing(box: Box) -> None:
     await box.put(b"Subject: one\r\n\r\nx")
     prepared = await box._prepare(b"Subject: two\r\n\r\ny")
@@ -122,7 +134,7 @@ async def test_a_message_that_does_not_open_is_told_and_stops_nothing(box: Box) 
     await box.opened.store.write(Append(new_id(int(NOW * 1000)), (prepared.content,), (msgspec.structs.replace(delivery, message=broken),)))
     await box.put(b"Subject: three\r\n\r\nz")
     number = (await tail(box))[1].number
-    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, (number,))
+    assert await rebuild(box.opened, lambda: True, NOW) == (0, 0, (number,), 0)
 
 
 async def test_two_rounds_at_once_leave_each_message_in_one_segment(box: Box) -> None:
