@@ -62,6 +62,16 @@ def test_the_queues_private_half_opens_in_the_vault_alone() -> None:
         Vault(bytes(32)).open_queue_keys(made.wrapped)
 
 
+def test_what_ties_messages_is_keyed_by_master_key_and_account() -> None:
+    links = (ROW, bytes(16))
+    made = Vault(MASTER).thread_digests(7, links)
+    # Kept in databases: it must never become another. Made by hand: one block of RFC 5869 §2.3, then BLAKE2b with the account as its salt.
+    assert [digest.hex() for digest in made] == ["9a1d2a7071af1223d5f515a916a6dfd0", "3c3b7f730b2017118a7a6d92c2410a41"]
+    assert Vault(MASTER).thread_digests(7, iter(links)) == made
+    others = [*Vault(MASTER).thread_digests(8, links), *Vault(bytes(32)).thread_digests(7, links), *links]
+    assert len({*made, *others}) == len(made) + len(others)
+
+
 def test_database_and_hash_keys_are_stable_and_all_different() -> None:
     first, second = Vault(MASTER), Vault(MASTER)
     keys = [
