@@ -19,6 +19,7 @@ from moatmail.store import index_items as i
 from moatmail.store.sql import index
 from moatmail.store.sqlite import Database, Row
 
+_LISTED: Final = msgspec.json.Decoder(list[int])
 _NUMBERS: Final = msgspec.msgpack.Decoder(list[int])
 
 
@@ -97,8 +98,9 @@ def _get_segment_numbers(db: Database, query: i.GetSegmentNumbers) -> bytes | No
 
 def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
     rows = min(query.limit, limits.NUMBERS)
-    found = db.all(index.NUMBERS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
-    return i.NumbersPage(array("I", [uid for uid, _number in found]).tobytes(), array("Q", [number for _uid, number in found]).tobytes())
+    row = db.one(index.NUMBERS_AFTER, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows})
+    uids, numbers = ("", "") if row is None or row[0] is None else row
+    return i.NumbersPage(array("I", _LISTED.decode(f"[{uids}]")).tobytes(), array("Q", _LISTED.decode(f"[{numbers}]")).tobytes())
 
 
 def _list_placed(db: Database, query: i.ListPlaced) -> tuple[i.PlacedRow, ...]:

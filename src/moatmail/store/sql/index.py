@@ -99,14 +99,14 @@ GET_PART = statement(select(_i.sealed).where(_i.account == given("account"), _i.
 SEGMENTS_OVER = statement(page(select(_s.id).where(_s.account == given("account"), _s.first <= given("last"), _s.last >= given("first")).order_by(_s.first)))
 
 # ---- which message lies where ----
-NUMBERS_AFTER = statement(
-    page(
-        select(_p.uid, _p.message)
-        .select_from(PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox))
-        .where(MAILBOX.c.id == given("mailbox"), MAILBOX.c.account == given("account"), _p.uid > given("after"))
-        .order_by(_p.uid)
-    )
-)
+_NUMBERED = page(
+    select(_p.uid, _p.message)
+    .select_from(PLACEMENT.join(MAILBOX, MAILBOX.c.id == _p.mailbox))
+    .where(MAILBOX.c.id == given("mailbox"), MAILBOX.c.account == given("account"), _p.uid > given("after"))
+    .order_by(_p.uid)
+).subquery("numbered")
+# Two texts instead of a row for each message: a third of the time, and a search needs them all.
+NUMBERS_AFTER = statement(select(func.group_concat(_NUMBERED.c.uid), func.group_concat(_NUMBERED.c.message)).select_from(_NUMBERED))
 PLACED = statement(
     page(
         select(_p.uid, _m.number, _m.id, _m.size, _m.received_at, _p.saved_at, func.coalesce(_m.thread, _NOTHING))
