@@ -31,7 +31,7 @@ def asked(draw: st.DrawFn) -> tuple[list[str], str]:
         return texts, draw(TEXTS)
     source = draw(st.sampled_from(texts))
     start = draw(st.integers(0, len(source)))
-    return texts, source[start : start + draw(st.sampled_from([1, 2, 3, 8, 31, 32, 33, 34, 63, 64, 65, 66, 97, 200]))]
+    return texts, source[start : start + draw(st.sampled_from([1, 2, 3, 8, 31, 32, 33, 34, 63, 64, 65, 66, 97, 127, 128, 129, 160, 200]))]
 
 
 def in_words(looked_for: Sought, words: bytes) -> bool | None:
@@ -47,6 +47,9 @@ def in_words(looked_for: Sought, words: bytes) -> bool | None:
 @example((["".join(chr(0x4E00 + place) for place in range(100))], "".join(chr(0x4E00 + place) for place in range(31, 65))))
 @example((["ab" * 48 + "c"], "bc"))
 @example((["x " + "ab" * 40], "x ab"))
+@example((["0123456789" * 13], ("0123456789" * 13)[96:129]))
+@example((["".join(map(chr, range(0x4E00, 0x4EA0)))], "".join(map(chr, range(0x4E60, 0x4E81)))))
+@example((["".join(map(chr, range(0x4E00, 0x4EA1)))], "".join(map(chr, range(0x4E80, 0x4EA1)))))
 @example(([("0123456789" * 10)[:96]], ("0123456789" * 10)[63:96]))
 def test_words_tell_the_truth_or_nothing(case: tuple[list[str], str]) -> None:
     texts, text = case

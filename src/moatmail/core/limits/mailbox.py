@@ -129,8 +129,11 @@ THREAD_WALK: Final = 64
 THREAD_DEPTH: Final = 2000
 """Steps upwards of one such look: with all references of a message a slice of work."""
 
-WORD_CHARACTERS: Final = 64
-"""Characters of a word of the search index; longer ones (texts without blanks, links) are kept in pieces that overlap."""
+WORD_CHARACTERS: Final = 128
+"""Characters of a word of the search index; longer ones (texts without blanks, links) are kept in pieces that overlap: a signature's line is whole."""
+
+WORD_OVERLAP: Final = 32
+"""Characters that two pieces of a long word share; words that are kept already were cut so, and a text of one character more is found by one look."""
 
 WORDS_OCTETS: Final = 1024 * 1024
 """Octets of the words of one body that are kept; a body with more is searched by opening it."""

@@ -24,7 +24,7 @@ from moatmail.message.summary import Summary
 from moatmail.message.text import Read, body_texts, header_text
 
 VERSION: Final = 1
-OVERLAP: Final = limits.WORD_CHARACTERS // 2
+OVERLAP: Final = limits.WORD_OVERLAP
 """Characters that two pieces of a long word share: whatever is no longer than one more than this stands in one piece whole."""
 _SPLIT: Final = 64 * 1024
 _BLANK: Final = re.compile(r"\s")  # the same characters at which `str.split` cuts
@@ -106,8 +106,9 @@ def _joined(words: set[str], long: list[str]) -> bytes:
     if not words:
         return b""
     words.difference_update(long)
+    size = limits.WORD_CHARACTERS
     for word in long:
-        words.update([word[start : start + limits.WORD_CHARACTERS] for start in range(0, len(word) - OVERLAP, OVERLAP)])
+        words.update([word[start : start + size] for start in range(0, len(word) - OVERLAP, size - OVERLAP)])
     # Not sorted: that would take an eighth off their size, and as long as finding them took.
     return "\n".join(("", *words, "")).encode("utf-8", "surrogatepass")
 

@@ -77,8 +77,10 @@ def test_a_header_block_has_the_words_of_its_text_however_it_is_written(seed: in
 
 
 def test_long_words_are_kept_in_pieces_that_overlap() -> None:
-    run = "".join(chr(0x4E00 + place) for place in range(150))
-    assert sorted(split(words_text((run,)) or b""), key=run.index) == [run[0:64], run[32:96], run[64:128], run[96:150]]
+    run = "".join(chr(0x4E00 + place) for place in range(300))
+    assert split(words_text((run[:128],)) or b"") == [run[:128]]
+    assert sorted(split(words_text((run[:129],)) or b""), key=run.index) == [run[0:128], run[96:129]]
+    assert sorted(split(words_text((run,)) or b""), key=run.index) == [run[0:128], run[96:224], run[192:300]]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_a_long_text_is_cut_at_blanks_only() -> None:
     rnd = random.Random(1)
     text = "".join(rnd.choice(["word", "x", "\u3000", " ", "\x1c", "ü", "漢字"]) for _ in range(200_000))
     folded = fold(text)
-    short = {word for word in folded.split() if len(word) <= 64}
+    short = {word for word in folded.split() if len(word) <= limits.WORD_CHARACTERS}
     assert short <= set((words_text((folded,)) or b"").decode().split("\n"))
 
 
