@@ -23,14 +23,14 @@ def letter(number: int) -> bytes:
     ).encode()
 
 
-async def big_mailbox(lab: Lab, client: Client, count: int, name: str = "Big", account: str = "alice") -> int:
-    """Make a mailbox of `count` messages of a logged-in client's account and give its number."""
+async def big_mailbox(lab: Lab, client: Client, count: int, name: str = "Big", different: int = DIFFERENT) -> int:
+    """Make a mailbox of `count` messages of alice, who is logged in, `different` of them of their own, and give its number."""
     await client.ok(f"CREATE {name}")
-    for number in range(min(count, DIFFERENT)):
+    have = min(count, different)
+    for number in range(have):
         assert (await client.append(name, letter(number))).startswith(b"OK")
-    row = lab.accounts[account]
+    row = lab.alice
     identifier = max(one.id for one in (await lab.store.read(q.ListMailboxes(row.id))).mailboxes)
-    have = min(count, DIFFERENT)
     while have < count:
         more = min(have, _BATCH, count - have)
         copied = await lab.store.write(o.Copy(new_id(int(NOW * 1000)), row.id, identifier, identifier, tuple(range(1, more + 1))))

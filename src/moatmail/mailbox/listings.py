@@ -114,7 +114,8 @@ class Listings:
             rows = await store.read(ListPlaced(account, self._mailbox, uids[0], uids[-1], PAGE))
             self.rows = {row.uid: row for row in rows}
             return [row.number if (row := self.rows.get(uid)) is not None else 0 for uid in uids]
-        page = await store.read(ListNumbers(account, self._mailbox, uids[0] - 1, PAGE))
+        # As many as may lie from the first to the last of them; the store gives some pages at most, and what lies beyond is for the caller.
+        page = await store.read(ListNumbers(account, self._mailbox, uids[0] - 1, uids[-1] - uids[0] + 1))
         if page.uids == array("I", uids).tobytes():
             return array("Q", page.numbers)
         by_uid = dict(zip(array("I", page.uids), array("Q", page.numbers), strict=True))
