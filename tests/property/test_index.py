@@ -34,6 +34,19 @@ def asked(draw: st.DrawFn) -> tuple[list[str], str]:
     return texts, source[start : start + draw(st.sampled_from([1, 2, 3, 8, 31, 32, 33, 34, 63, 64, 65, 66, 97, 127, 128, 129, 160, 200]))]
 
 
+@settings(max_examples=100, deadline=None)
+@given(asked(), st.sampled_from([64, 65, 100, 128]))
+def test_words_cut_into_pieces_of_another_size_are_found_as_well(case: tuple[list[str], str], size: int) -> None:
+    """What was kept when pieces were shorter stays as it is: only how much they overlap is promised."""
+    texts, text = case
+    looked_for = sought(fold(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "WORD_CHARACTERS", size)
+        for one in map(fold, texts):
+            answer = in_words(looked_for, words_text((one,)) or b"")
+            assert answer is None or answer == (fold(text) in one), (one, text)
+
+
 def in_words(looked_for: Sought, words: bytes) -> bool | None:
     """Tell what the words of one text say: True, False, or None where they cannot tell."""
     if not all(needle in words for needle in looked_for.needles):
