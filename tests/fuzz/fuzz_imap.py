@@ -23,6 +23,7 @@ SEEDS = (
     b"a UID SORT RETURN (PARTIAL -1:-5 SAVE) (REVERSE DATE SUBJECT) UTF-8 $,1\r\na THREAD REFERENCES {5+}\r\nUTF-8 OLDER 5\r\n",
     b'a LIST (SUBSCRIBED RECURSIVEMATCH) "" (%/* "&APg-*") RETURN (CHILDREN STATUS (UNSEEN))\r\n',
     b'a APPEND "INBOX" (\\Seen $a) " 5-Mar-2025 07:06:05 +0000" {5+}\r\nhello (\\Flagged) {3+}\r\nabc\r\n',
+    b"a APPEND INBOX (b) UTF8 (~{3+}\r\nabc) UTF8 (~{3}\r\n abc)\r\na REPLACE 1 a utf8 (~{1+}\r\na)\r\n",
     b"a STORE 1 (UNCHANGEDSINCE 5) -FLAGS.SILENT (\\Deleted b)\r\na UID MOVE 1 {3}\r\na/b\r\nDONE\r\n",
     b"a SELECT a (QRESYNC (67 9 1:5,9 (1:3,7 1:2,5:6)) CONDSTORE)\r\na UID FETCH 1:* (FLAGS EMAILID SAVEDATE) (VANISHED CHANGEDSINCE 7)\r\n",
     b'a SETQUOTA "" (STORAGE 5 X 0)\r\na GETQUOTAROOT {3+}\r\na/b\r\na SEARCH EMAILID Eff NOT THREADID T-1 SAVEDON 1-Feb-1994\r\n',

@@ -234,12 +234,13 @@ def _copy(event: Callable[[bytes, bool, SequenceSet, str], events.Command], *, u
 
 @dataclass(frozen=True, slots=True)
 class AppendHead:
-    """What stands before a message of APPEND, or of REPLACE."""
+    """What stands before a message of APPEND, or of REPLACE; `wrapped`: the message is in the parentheses of ``UTF8 (...)``."""
 
     mailbox: str
     flags: FlagList
     date: ZonedMoment | None
     replaces: events.Replacing | None = None
+    wrapped: bool = False
 
 
 def append_head(cursor: Cursor, mailbox: str | None = None) -> AppendHead:
@@ -257,9 +258,21 @@ def append_head(cursor: Cursor, mailbox: str | None = None) -> AppendHead:
     if cursor.at(b'"'):
         date = cursor.date_time()
         cursor.space(b"a message")
-    if not cursor.at_literal and not cursor.at(b"~{"):
+    wrapped = _utf8_wrapper(cursor)
+    if not cursor.at(b"~{") and (wrapped or not cursor.at_literal):
         fail(b"expected the message as a literal")
-    return AppendHead(mailbox, flags, date)
+    return AppendHead(mailbox, flags, date, wrapped=wrapped)
+
+
+_UTF8_WRAPPER: Final = b"UTF8 ("
+
+
+def _utf8_wrapper(cursor: Cursor) -> bool:
+    """Take ``UTF8 (``: RFC 6855 §4 has clients send messages so, and they go on (Thunderbird all of them), though RFC 9755 dropped the need for it."""
+    if not cursor.utf8 or cursor.text[cursor.position : cursor.position + len(_UTF8_WRAPPER)].upper() != _UTF8_WRAPPER:
+        return False
+    cursor.position += len(_UTF8_WRAPPER)
+    return True
 
 
 def replace_head(cursor: Cursor, *, uid: bool) -> AppendHead:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The IMAP server engine: octets in, frozen events out, answers in, octets out. No sockets, no clock.
 
-Obeys RFC 3501 §3-§6, RFC 7888 (literals), RFC 4959 (SASL-IR), RFC 2177 (IDLE), RFC 3502 (several messages in one APPEND), RFC 8508 §4 (REPLACE).
+Obeys RFC 3501 §3-§6, RFC 7888 (literals), RFC 4959 (SASL-IR), RFC 2177 (IDLE), RFC 3502 (several messages in one APPEND), RFC 8508 §4 (REPLACE),
+RFC 6855 §4 (a message in the parentheses of UTF8).
 Must never know an account, a mailbox or the transport.
 
 The engine gives one command at a time, in order; the next one is read only after `finish`. See `events` for what each event asks for.
@@ -91,6 +92,7 @@ class IMAPServer:
         self._current: events.Command | None = None
         self._append: events.Append | None = None
         self._append_waits = False
+        self._append_wrapped = False
         self._steps: dict[Mode, Callable[[], bool]] = {
             Mode.COMMAND: self._step_command,
             Mode.LITERAL: self._step_literal,
@@ -427,11 +429,13 @@ class IMAPServer:
             raise CommandRefusedError(b"the message is too large", b"TOOBIG")
         if marker.size == 0:
             raise CommandRefusedError(b"an empty message cannot be stored")  # RFC 3502 §6.3.11 uses it to call an APPEND off
-        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index, marker.binary, head.replaces)
+        # RFC 6855 §4: the literal of `UTF8 (...)` is one of eight bits by its form only.
+        append = events.Append(tag, head.mailbox, head.flags, head.date, marker.size, index, marker.binary and not head.wrapped, head.replaces)
         self._forget_command()
         self._literal = None
         self._append = append
         self._append_waits = marker.waits
+        self._append_wrapped = head.wrapped
         self._remaining = marker.size
         if self._current is None:
             self._current = append
@@ -455,14 +459,16 @@ class IMAPServer:
         line = self._next_line(limits.LINE)
         if line is None or append is None:
             return (self._mode, len(self._reader)) != before
-        if not line:
-            self._append = None
-            self._mode = Mode.BUSY
-            self._events.append(events.AppendEnd(append.tag))
-            return True
         self._literal = read_marker(line)
         try:
-            self._next_message(append, line)
+            if self._append_wrapped:
+                line = _unwrapped(line)
+            if line:
+                self._next_message(append, line)
+            else:
+                self._append = None
+                self._mode = Mode.BUSY
+                self._events.append(events.AppendEnd(append.tag))
         except (BadSyntaxError, CommandRefusedError) as error:
             refused = isinstance(error, CommandRefusedError)
             self._abort_append()
@@ -478,6 +484,7 @@ class IMAPServer:
         if append.index + 1 >= limits.APPEND_MESSAGES:
             raise CommandRefusedError(b"too many messages", b"LIMIT")
         cursor = Cursor([line])
+        cursor.utf8 = self.profile.utf8
         cursor.space(b"a message")
         self._offer_message(append.tag, append_head(cursor, append.mailbox), self._literal, append.index + 1)
 
@@ -485,6 +492,13 @@ class IMAPServer:
         if self._append is not None:
             self._events.append(events.AppendAborted(self._append.tag))
             self._append = None
+
+
+def _unwrapped(line: bytes) -> bytes:
+    """Give what follows a message in parentheses."""
+    if not line.startswith(b")"):
+        raise BadSyntaxError(b"expected ')' behind the message")
+    return line[1:]
 
 
 def _with_code(text: bytes, code: bytes) -> bytes:

@@ -247,3 +247,56 @@ async def test_names_in_utf8_and_in_utf7_are_the_same_mailboxes(lab: Lab, name: 
 async def test_no_name_holds_controls_or_separators(lab: Lab, sign: str) -> None:
     client = await reader_of_utf8(lab, select="")
     assert (await client.no(f'CREATE "a{sign}b"')).startswith(b"NO [CANNOT]")
+
+
+SENT = "From: alice@example.test\r\nSubject: Grüße\r\n\r\nhallo\r\n".encode()
+WRAPPED = {
+    "as Thunderbird sends it": 'APPEND INBOX (\\Seen $Forwarded) "25-Nov-2026 15:00:00 +0100" UTF8 (~{%d+}\r\n%b)',
+    "without flags, in small letters": "append INBOX utf8 (~{%d+}\r\n%b)",
+    "in the place of another": "REPLACE 1 INBOX (\\Seen) UTF8 (~{%d+}\r\n%b)",
+}
+
+
+@pytest.mark.parametrize("enable", ENABLES)
+@pytest.mark.parametrize("command", WRAPPED.values(), ids=WRAPPED.keys())
+async def test_a_message_is_taken_in_the_parentheses_that_rfc_6855_has_clients_write(lab: Lab, enable: str, command: str) -> None:
+    await lab.deliver(HELLO)
+    client = await reader_of_utf8(lab, enable)
+    await client.ok(command.encode() % (len(SENT), SENT))
+    (told,) = await client.ok("FETCH * (BODY.PEEK[])")
+    assert told.endswith(b" FETCH (BODY[] {%d}\r\n%b)" % (len(SENT), SENT))
+
+
+async def test_it_waits_for_nothing_where_the_client_does_not_and_for_the_client_where_it_does(lab: Lab) -> None:
+    client = await reader_of_utf8(lab)
+    client.send(b"s APPEND INBOX UTF8 (~{%d}\r\n" % len(SENT))
+    assert await client.line() == b"+ OK"
+    client.send(SENT + b")\r\n")
+    await client.rest(b"s")
+    assert client.tagged.startswith(b"OK [APPENDUID ")
+
+
+async def test_a_large_one_is_no_binary_one_and_several_may_come_in_either_form(lab: Lab) -> None:
+    client = await reader_of_utf8(lab)
+    large = SENT + b"x" * 70 + b"\r\n" * (2 * 1024 * 1024 + 1)
+    await client.ok(b"APPEND INBOX UTF8 (~{%d+}\r\n%b)" % (len(large), large))
+    await client.ok(b"APPEND INBOX UTF8 (~{%d+}\r\n%b) (\\Flagged) UTF8 (~{%d+}\r\n%b) {%d+}\r\n%b" % ((len(SENT), SENT) * 3))
+    assert client.tagged.startswith(b"OK [APPENDUID ")
+    assert (await client.ok("STATUS INBOX (MESSAGES)"))[-1] == b"STATUS INBOX (MESSAGES 4)"
+
+
+BROKEN = {
+    "by who did not enable it": ("NOOP", b"APPEND INBOX UTF8 (~{%d+}\r\n%b)"),
+    "with another literal": ("ENABLE UTF8=ACCEPT", b"APPEND INBOX UTF8 ({%d+}\r\n%b)"),
+    "without its end": ("ENABLE UTF8=ACCEPT", b"APPEND INBOX UTF8 (~{%d+}\r\n%b"),
+    "with more behind it": ("ENABLE UTF8=ACCEPT", b"APPEND INBOX UTF8 (~{%d+}\r\n%b) x"),
+}
+
+
+@pytest.mark.parametrize(("before", "command"), BROKEN.values(), ids=BROKEN.keys())
+async def test_broken_parentheses_keep_nothing_and_run_nothing(lab: Lab, before: str, command: bytes) -> None:
+    client = await lab.client()
+    await client.ok(before)
+    content = b"x LOGOUT\r\n" * 3
+    assert (await client.no(command % (len(content), content))).startswith(b"BAD ")
+    assert (await client.ok("STATUS INBOX (MESSAGES)"))[-1] == b"STATUS INBOX (MESSAGES 0)"
