@@ -338,7 +338,10 @@ def kept_marks(server: Trial, account: int = 0, box: str = "INBOX") -> Counter[s
 
 
 class Peer(socketserver.ThreadingTCPServer):
-    """A mail host elsewhere that takes everything; `taken`: mark -> for each copy the moments (monotonic) at which it said 354 and 250."""
+    """A mail host elsewhere that takes everything; `taken`: mark -> for each copy the moments (monotonic) at which it said 354 and 250.
+
+    While it is `busy` it puts every recipient off; `tried`: how often each recipient was tried.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -347,6 +350,8 @@ class Peer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _PeerSession)
         self.taken: dict[str, list[tuple[float, float]]] = {}
         self.torn: list[bytes] = []
+        self.busy = False
+        self.tried: Counter[str] = Counter()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -376,11 +381,18 @@ class _PeerSession(socketserver.StreamRequestHandler):
         self.wfile.write(b"220 peer.test ESMTP\r\n")
         while line := self.rfile.readline():
             verb, asked = line[:4].upper(), time.monotonic()
-            self.wfile.write(self._ANSWERS.get(verb, b"250 ok\r\n"))
+            self.wfile.write(self._recipient(line) if verb == b"RCPT" else self._ANSWERS.get(verb, b"250 ok\r\n"))
             if verb == b"QUIT":
                 return
             if verb == b"DATA" and not self._content(asked):
                 return
+
+    def _recipient(self, line: bytes) -> bytes:
+        peer = self.server
+        assert isinstance(peer, Peer)
+        with peer.lock:
+            peer.tried[line.partition(b"<")[2].partition(b">")[0].decode()] += 1
+        return b"451 4.2.1 come again\r\n" if peer.busy else b"250 ok\r\n"
 
     def _content(self, asked: float) -> bool:
         lines = []
