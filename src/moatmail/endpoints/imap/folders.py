@@ -51,6 +51,8 @@ async def on_delete(conversation: Conversation, command: events.Delete) -> None:
         conversation.deselect()
         conversation.engine.deselect()
         conversation.untagged(responses.ok(b"CLOSED", b"the selected mailbox was deleted"))
+    if conversation.rev2 and (name := canonical(command.mailbox)) != command.mailbox:
+        conversation.untagged(responses.changed_name((b"\\NonExistent",), name, command.mailbox, utf8=True))  # RFC 9051 §6.3.5
     conversation.done(command, b"deleted")
 
 
@@ -58,7 +60,9 @@ async def on_rename(conversation: Conversation, command: events.Rename) -> None:
     """Rename a mailbox with all below it."""
     async with own_names(conversation.watch, canonical(command.mailbox), canonical(command.new_name)):
         name = await mailboxes.rename(conversation.account, command.mailbox, command.new_name, conversation.now())
-    _tell_normalised(conversation, name, command.new_name)
+    if conversation.rev2 and (name != command.new_name or canonical(command.mailbox) != command.mailbox):
+        # RFC 9051 §6.3.6: OLDNAME is the name that was, as the client wrote it, whichever of the two was normalised.
+        conversation.untagged(responses.renamed(name, command.mailbox))
     conversation.done(command, b"renamed")
 
 

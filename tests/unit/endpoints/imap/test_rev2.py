@@ -98,8 +98,14 @@ async def test_new_names_are_normalised_and_told(lab: Lab) -> None:
     client = await rev2_client(lab)
     assert await client.ok(f'CREATE "{DECOMPOSED}"') == [f'LIST () "/" "{COMPOSED}" ("OLDNAME" ("{DECOMPOSED}"))'.encode()]
     await client.ok(f'SELECT "{COMPOSED}"')
-    assert await client.ok(f'RENAME "{COMPOSED}" "x{DECOMPOSED}"') == [f'LIST () "/" "x{COMPOSED}" ("OLDNAME" ("x{DECOMPOSED}"))'.encode()]
-    assert await client.ok(f'RENAME "x{COMPOSED}" plain') == []
+    # RFC 9051 §6.3.6, §6.3.5: the old name is the one that was, as it was written.
+    assert await client.ok(f'RENAME "{COMPOSED}" "x{DECOMPOSED}"') == [f'LIST () "/" "x{COMPOSED}" ("OLDNAME" ("{COMPOSED}"))'.encode()]
+    assert await client.ok(f'RENAME "x{DECOMPOSED}" plain') == [f'LIST () "/" plain ("OLDNAME" ("x{DECOMPOSED}"))'.encode()]
+    assert await client.ok(f'RENAME plain "{COMPOSED}"') == []
+    assert await client.ok(f'DELETE "{DECOMPOSED}"') == [
+        b"OK [CLOSED] the selected mailbox was deleted",
+        f'LIST (\\NonExistent) "/" "{COMPOSED}" ("OLDNAME" ("{DECOMPOSED}"))'.encode(),
+    ]
 
 
 async def test_deleted_messages_are_counted(lab: Lab) -> None:
