@@ -8,12 +8,13 @@ Must never know how a client writes a name: here it is text, levels parted by ``
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import urandom
 from typing import Final
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, PermanentError, SealBrokenError
-from moatmail.core.limits.mailbox import LISTED, MAILBOXES, NAME_LEVELS, NAME_OCTETS, SUBSCRIPTIONS
+from moatmail.core.limits.mailbox import LISTED, MAILBOXES, NAME_LEVELS, NAME_OCTETS, SEALED_NAMES, SUBSCRIPTIONS
 from moatmail.core.mailbox_name import DELIMITER, INBOX, canonical, has_controls, superiors
 from moatmail.core.ports.vault import SealedName
 from moatmail.crypto.mailbox_name import open_name, seal_name
@@ -245,14 +246,30 @@ async def rename(opened: Opened, name: str, new_name: str, now: float) -> str:
     if new_name.startswith(name + DELIMITER):
         raise NameNotUsableError(public="a mailbox cannot be moved below itself")
     targets = {old: new_name + old[len(name) :] for old in moved}
-    taken = boxes.by_name.keys() - targets.keys() if new_name != name else boxes.by_name.keys()
-    if not {canonical(other) for other in taken}.isdisjoint(map(canonical, targets.values())):
-        raise AlreadyExistsError(public="a mailbox of the new name exists")
-    for target in targets.values():
-        _check(target)
+    await _demand_free(boxes.by_name.keys() - targets.keys() if new_name != name else boxes.by_name.keys(), targets.values())
     await _create_superiors(opened, boxes, new_name, others=0)
-    await opened.store.write(RenameMailboxes(opened.id, tuple(_renamed(opened, boxes.by_name[old], target) for old, target in targets.items())))
+    renamed: list[RenamedMailbox] = []
+    for old, target in targets.items():
+        renamed.append(_renamed(opened, boxes.by_name[old], target))
+        if len(renamed) % SEALED_NAMES == 0:
+            await asyncio.sleep(0)
+    await opened.store.write(RenameMailboxes(opened.id, tuple(renamed)))
     return new_name
+
+
+async def _demand_free(taken: Iterable[str], targets: Iterable[str]) -> None:
+    """Raise AlreadyExistsError where a new name is taken in any form, NameNotUsableError where none can have it; thousands in slices."""
+    forms: set[str] = set()
+    for count, name in enumerate(taken, 1):
+        forms.add(canonical(name))
+        if count % LISTED == 0:
+            await asyncio.sleep(0)
+    for count, target in enumerate(targets, 1):
+        if canonical(target) in forms:
+            raise AlreadyExistsError(public="a mailbox of the new name exists")
+        _check(target)
+        if count % LISTED == 0:
+            await asyncio.sleep(0)
 
 
 def _renamed(opened: Opened, row: MailboxRow, target: str) -> RenamedMailbox:

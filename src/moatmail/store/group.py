@@ -34,6 +34,7 @@ from moatmail.store.operations import (
     Move,
     Operation,
     RemoveAccount,
+    RenameMailboxes,
     Replace,
     SettleSpool,
     StoreFlags,
@@ -235,6 +236,8 @@ def _is_long(operation: Operation[Any], *, erases: bool) -> bool:
         return True
     if isinstance(operation, (Copy, Move, Expunge, StoreFlags)):
         return operation.uids is None or len(operation.uids) > limits.LONG_ROWS
+    if isinstance(operation, RenameMailboxes):
+        return len(operation.renamed) > limits.LONG_ROWS // 2  # each is written twice
     if isinstance(operation, Change):
         # All mail of an account goes with it.
         return any(isinstance(item, RemoveAccount) for item in operation.items)

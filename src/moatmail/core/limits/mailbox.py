@@ -90,6 +90,9 @@ NAME_LEVELS: Final = 32
 LISTED: Final = 1000
 """Mailboxes looked at, or listed, without a turn for others."""
 
+SEALED_NAMES: Final = 100
+"""Names sealed without a turn for others (a hundredth of a millisecond each, and some)."""
+
 MAILBOXES: Final = 5000
 """Mailboxes of one account."""
 

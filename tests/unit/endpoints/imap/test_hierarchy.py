@@ -9,6 +9,7 @@ A line of a story is the beginning of the tagged answer, then ``<`` and the comm
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -746,3 +747,24 @@ async def test_a_name_in_another_form_is_found_without_a_listing(lab: Lab, monke
     monkeypatch.setattr("moatmail.mailbox.mailboxes.list_mailboxes", None)
     await client.ok("SELECT e&AwE-")
     await client.ok("STATUS e&AwE- (MESSAGES)")
+
+
+async def test_a_rename_of_many_mailboxes_lets_others_have_their_turn(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five thousand names sealed in one go held the loop for more than a tenth of a second."""
+    client = await lab.client()
+    for number in range(30):
+        await client.ok(f"CREATE a/{number}")
+    turns: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counting(seconds: float) -> None:
+        turns.append(seconds)
+        await sleep(seconds)
+
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.SEALED_NAMES", 10)
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.LISTED", 10)
+    monkeypatch.setattr("moatmail.mailbox.mailboxes.asyncio.sleep", counting)
+    await client.ok("RENAME a b")
+    monkeypatch.undo()
+    assert turns.count(0) >= 10  # 31 names listed, looked at, sealed
+    assert len(await client.ok('LIST "" b/*')) == 30
