@@ -34,6 +34,7 @@ from moatmail.core.settings.start import IMPLICIT_TLS, Start
 from moatmail.crypto import password
 from moatmail.crypto.keyring import Keyring
 from moatmail.delivery import manager, reporting
+from moatmail.directory.known import KnownAddresses
 from moatmail.directory.login import Login
 from moatmail.directory.remembered import Remembered
 from moatmail.endpoints.gate import IMAP_REFUSAL, POP3_REFUSAL, SMTP_REFUSAL, Gate
@@ -59,7 +60,9 @@ from moatmail.net.drive import Connection
 from moatmail.net.listener import Listener, Terms
 from moatmail.policy.stage import Tools
 from moatmail.store import bus, channel
+from moatmail.store.apply.work import Hints
 from moatmail.store.content import ContentFiles
+from moatmail.store.generation import Generation
 from moatmail.store.local import LocalStore
 from moatmail.store.maildrop_lock import MaildropLock
 from moatmail.store.operations import ReleaseLeases
@@ -77,6 +80,7 @@ _DECOY_KEY: Final = os.urandom(32)
 _VERSION: Final = metadata.version("moatmail")
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 _REMEMBERED: Final = Remembered()
+_GENERATION: Final = Generation()
 """Made before the roles part: chance sends half of those who come back to another process, and a process that died is made anew."""
 
 
@@ -129,9 +133,17 @@ class StoreRole:
         self._writer = open_writer(start, events)
         self._bus = bus.BusServer(handed.roster.role_of)
         # What cannot be reached any more may be reachable for a fresh process: the supervisor starts one.
-        self._store = LocalStore(self._writer, self._bus.tell, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        self._store = LocalStore(self._writer, self._tell, lambda: os.kill(os.getpid(), signal.SIGKILL))
         self._channel = channel.ChannelServer(self._store, handed.roster.role_of, SystemClock(), events)
         self._schedule = Schedule(STORE_JOBS, self._writer, events)
+
+        _GENERATION.count()  # the one before may have ended between a commit and its telling
+
+    def _tell(self, hints: Hints) -> None:
+        """Tell of a commit: the number of the directory first, for its answers leave after this."""
+        if hints.settings:
+            _GENERATION.count()
+        self._bus.tell(hints)
 
     async def begin(self) -> StoreRole:
         """Answer from now on."""
@@ -303,6 +315,7 @@ class FrontRole:
     def mx(self, name: str) -> SMTPDoor:
         """Make the door of strangers."""
         ports = self._intake_ports()
+        ports = replace(ports, known=KnownAddresses(ports.store, _GENERATION, ports.clock))
         return replace(self._smtp(name, Receiver(ports), ports), new_content=ports.new_watched_content)
 
     def submission(self, name: str) -> SMTPDoor:

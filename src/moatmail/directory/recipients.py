@@ -12,7 +12,7 @@ from typing import Final
 
 from moatmail.core.address import Address, AddressError, parse_mailbox
 from moatmail.core.limits.directory import ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX
-from moatmail.store.interface import Store
+from moatmail.store.interface import Reads
 from moatmail.store.queries import AccountRow, AddressHit, GetPostmaster, LookupAddresses
 
 # RFC 5321 §4.5.1 demands postmaster, RFC 2142 §4 abuse: both reach a person although nobody made them.
@@ -55,7 +55,7 @@ class _Walk:
         return len(self.accounts) + len(self.elsewhere) >= ALIAS_TARGETS_MAX
 
 
-async def resolve(store: Store, address: Address, reports_to: str = "") -> Resolution:
+async def resolve(store: Reads, address: Address, reports_to: str = "") -> Resolution:
     """Resolve a forward-path; `reports_to` is the setting `reports.address`. Raises StoreUnavailableError when the directory does not answer."""
     if address.is_bare:
         address = Address(address.localpart, (await store.read(GetPostmaster())).domain)
@@ -73,7 +73,7 @@ async def resolve(store: Store, address: Address, reports_to: str = "") -> Resol
     return Resolution(address, ours, tuple(walk.accounts.values()), tuple(walk.elsewhere) if ours else (), reports=walk.reports and ours)
 
 
-async def _visit(store: Store, address: Address, walk: _Walk, following: list[Address]) -> bool:
+async def _visit(store: Reads, address: Address, walk: _Walk, following: list[Address]) -> bool:
     """Look one address up; tells whether its domain is ours."""
     if address.canonical in walk.seen or walk.full:
         return True

@@ -25,6 +25,7 @@ from moatmail.message.submitted import OURS
 from moatmail.policy import order, pipeline, verdict
 from moatmail.policy.memory import Beside, Memory
 from moatmail.policy.stage import Phase
+from moatmail.store.interface import Reads
 
 _WELCOME = Reply.of(250, "2.1.5", "recipient ok")
 _RELAY_DENIED = Reply.of(550, "5.7.1", "this server is not responsible for that domain and does not relay")
@@ -55,14 +56,22 @@ class Receiver:
 
     async def rcpt(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
         """Answer RCPT: exists, not frozen, quota admits the declared size; everything else is refused here, never after the 250."""
+        size, known = envelope.declared_size or 0, self.ports.known
         try:
-            resolution = await resolve(self.ports.store, recipient.address, self.ports.settings().reports.address)
+            resolution = await self._resolve(self.ports.store if known is None else known, recipient)
+            reply = judge(resolution, size)
+            if not reply.positive and known is not None:
+                # Nobody is refused for what was so a moment ago.
+                resolution = await self._resolve(self.ports.store, recipient)
+                reply = judge(resolution, size)
         except TemporaryError as error:
             return Answer(Reply.of(451, error.status, error.public))
-        reply = judge(resolution, envelope.declared_size or 0)
         if not reply.positive:
             self.ports.events.emit(Event.of("recipient.refused", f"recipient {recipient.address} refused: {reply}", peer=session.peer_ip))
         return Answer(reply, resolution if reply.positive else None)
+
+    async def _resolve(self, reads: Reads, recipient: Recipient) -> Resolution:
+        return await resolve(reads, recipient.address, self.ports.settings().reports.address)
 
     async def end(self, transaction: Transaction, resolutions: Resolutions, incoming: Incoming) -> Reply:
         """Answer the end of the content: run the filter, compose the verdict, take the message over or refuse it."""

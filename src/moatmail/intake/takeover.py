@@ -23,6 +23,7 @@ from moatmail.core.status import Reply
 from moatmail.core.transaction import Transaction
 from moatmail.core.verdict import Verdict
 from moatmail.crypto.seal import new_id
+from moatmail.directory.known import KnownAddresses
 from moatmail.intake import placement, reports
 from moatmail.intake.history import History
 from moatmail.intake.judged import Judged
@@ -57,6 +58,8 @@ class Ports:
     settings: Callable[[], Mail]
     history: History
     covers: DeliveryCovers = field(default_factory=DeliveryCovers)
+    known: KnownAddresses | None = None
+    """Answers about addresses that may be some seconds old, where they let mail in."""
 
     def new_content(self) -> Incoming:
         """Begin a content under a fresh id."""

@@ -25,3 +25,11 @@ class Store(Protocol):
     async def read(self, query: Query[R]) -> R:
         """Answer a question from the last committed state."""
         ...
+
+
+class Reads(Protocol):
+    """What is asked of a store by who only reads."""
+
+    async def read(self, query: Query[R]) -> R:
+        """Answer a question from the last committed state, or one that still holds."""
+        ...

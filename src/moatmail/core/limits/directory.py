@@ -29,3 +29,9 @@ LOGIN_MEMORY_BUCKETS: Final = 2048
 
 HASHING_MAX: Final = 2
 """How many Argon2id computations one process runs at once: each takes 19 MiB and a core."""
+
+KNOWN_ADDRESSES: Final = 1_000
+"""Looked-up addresses that a process of strangers keeps, each with the account's public half: 2 KiB."""
+
+KNOWN_SECONDS: Final = 5.0
+"""How long one serves: how much of a quota is used may be that old where mail is let in; the store's transaction decides in the end."""
