@@ -2,15 +2,21 @@
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from moatmail.core.errors import AlreadyExistsError, ConflictError, NotFoundError, NotPermittedError, OverQuotaError
 from moatmail.store import operations as o
 from moatmail.store import queries as q
 from moatmail.store.column_items import ColumnsPage, ListColumns
+from moatmail.store.index_items import RealSizes
 from moatmail.store.interface import Store
-from tests.store_contract.given import DAY, NOW, House, arrival, box, change, content, house, message, new_id
+from moatmail.store.sql import messages
+from moatmail.store.sql.statement import Statement
+from moatmail.store.writer import Writer
+from tests.store_contract.given import DAY, NOW, Ear, GlassVault, House, StandingClock, arrival, box, change, content, house, message, new_id
 
 SEEN, DELETED, FLAGGED = 8, 4, 2
 
@@ -315,3 +321,30 @@ async def test_covers_by_a_delivery_key_are_found_to_be_replaced_as_those_of_the
     assert sorted(row.cover for row in old) == [b"\x01cover", b"\x03cover"]
     assert await store.write(o.Rewrap(alice.account, tuple(o.NewCover(row.id, row.cover, b"\x02new") for row in old))) == 2
     assert not await store.read(q.OldCovers(alice.account))
+
+
+async def test_sizes_that_readers_of_utf8_are_told_come_by_uid_in_pages_of_their_mailbox_alone(store: Store) -> None:
+    alice, bob = await house(store), await house(store, "bob")
+    for number in range(1, 7):
+        for where in (alice, bob):
+            accept = arrival(where.account, size=100, flags=DELETED)
+            real = 200 + number + where.account if number % 2 else 0
+            made = msgspec.structs.replace(accept.deliveries[0].message, real_size=real)
+            await store.write(msgspec.structs.replace(accept, deliveries=(msgspec.structs.replace(accept.deliveries[0], message=made),)))
+    await store.write(o.Copy(new_id(), alice.account, alice.inbox, alice.boxes["archive"], (3,)))
+    first = await store.read(RealSizes(alice.account, alice.inbox, limit=2))
+    assert first == ((1, 201 + alice.account), (3, 203 + alice.account))
+    assert await store.read(RealSizes(alice.account, alice.inbox, after=3)) == ((5, 205 + alice.account),)
+    assert await store.read(RealSizes(alice.account, alice.boxes["archive"])) == ((1, 203 + alice.account),)
+    assert await store.read(RealSizes(bob.account, alice.inbox)) == ()
+    await store.write(o.Expunge(alice.account, alice.inbox, (1, 2), NOW))
+    assert [uid for uid, _size in await store.read(RealSizes(alice.account, alice.inbox))] == [3, 5]
+
+
+def test_sizes_of_readers_of_utf8_are_found_by_the_few_that_have_one(folder: Path) -> None:
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    plan = writer.db.all(Statement("EXPLAIN QUERY PLAN " + messages.REAL_SIZES), {"account": 1, "mailbox": 1, "after": 0, "rows": 5})
+    steps = [row[-1] for row in plan]
+    assert "ix_message_real_size" in steps[0]
+    assert "ix_placement_message" in steps[1]
+    writer.close()

@@ -99,6 +99,7 @@ def _row(prepared: Prepared, account: int, message_id: bytes, keys: MessageKeys,
         received_at=prepared.received_at,
         words=words.seal(sealing, account, message_id, _words(made, prefix, prepared.words)) if prepared.words is not None else b"",
         links=links(made),
+        real_size=real if (real := summary.for_utf8(made).size) != made.size else 0,
     )
 
 

@@ -7,7 +7,10 @@ Must never know what is looked for.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+from msgspec.structs import replace
 
 from moatmail.core.errors import NotFoundError
 from moatmail.core.events import Event
@@ -21,35 +24,56 @@ from moatmail.mailbox.reading import OpenMessage, fetch_rows
 from moatmail.mailbox.search_columns import Settled
 from moatmail.mailbox.unsealing import open_summary
 from moatmail.message.summary import Summary, for_utf8
+from moatmail.store.index_items import RealSizes
 from moatmail.store.queries import MessageRow, MessageSizes
 
 
 class MailboxReader:
     """Reads one mailbox of an open account, for one search at a time; a message under examination is opened once.
 
-    Whoever asks, the real header is searched and sorted by, never the surrogate of an internationalized one.
+    Whoever asks, the real header is searched and sorted by, never the surrogate of an internationalized one. A size is that which the asker
+    is told: with `utf8` that of the real message.
     """
 
-    def __init__(self, opened: Opened, mailbox: int, events: EventSink) -> None:
+    def __init__(self, opened: Opened, mailbox: int, events: EventSink, *, utf8: bool = False) -> None:
         self._opened = opened
         self._mailbox = mailbox
         self._events = events
         self._known: dict[int, Known] = {}
         self._gone: set[int] = set()
+        self._real: dict[int, int] | None = None if utf8 else {}
+
+    async def _real_sizes(self) -> dict[int, int]:
+        """Give the sizes that are told in another way than rows have them: few, or none."""
+        if self._real is None:
+            real: dict[int, int] = {}
+            while page := await self._opened.store.read(RealSizes(self._opened.id, self._mailbox, max(real, default=0))):
+                real.update(page)
+                await asyncio.sleep(0)  # a page is a slice of work; others have their turn
+            self._real = real
+        return self._real
+
+    async def _told(self, rows: Iterable[MessageRow]) -> list[MessageRow]:
+        real = await self._real_sizes()
+        if not real:
+            return list(rows)
+        return [replace(row, size=real[row.uid]) if row.uid in real else row for row in rows]
 
     async def sizes(self, after: int) -> Sequence[tuple[int, int, float, float]]:
         """Give (uid, size, received_at, saved_at) of the next messages after a UID, at most a page."""
-        return await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
+        page = await self._opened.store.read(MessageSizes(self._opened.id, self._mailbox, after, limits.PAGE))
+        real = await self._real_sizes()
+        return [(uid, real.get(uid, size), received_at, saved_at) for uid, size, received_at, saved_at in page] if real else page
 
     async def rows(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with prefix and summary; one that is gone may be among them for as long as its content is not asked for."""
         self._known = await self._opened.known.find(self._mailbox, uids)
-        return [known.row for known in self._known.values()]
+        return await self._told([known.row for known in self._known.values()])
 
     async def summaries(self, uids: Sequence[int]) -> Sequence[MessageRow]:
         """Give rows with summary only, of those that still are there."""
         self._known = {}
-        return tuple((await fetch_rows(self._opened, self._mailbox, uids, summary=True)).values())
+        return await self._told((await fetch_rows(self._opened, self._mailbox, uids, summary=True)).values())
 
     def summary(self, row: MessageRow) -> Summary:
         """Open a summary; raises SealBrokenError."""
@@ -74,7 +98,8 @@ class MailboxReader:
         """Ask the account's index, where enough messages are open."""
         if len(places) < limits.INDEX_WORTH:
             return {}
-        asked = leaves(criterion, facts=len(places) > limits.FACTS_WORTH)
+        # Segments keep the sizes of rows.
+        asked = leaves(criterion, facts=len(places) > limits.FACTS_WORTH and not await self._real_sizes())
         return await Evaluation(self._opened.index, self._mailbox, uids, pause).settle(asked, places)
 
     def tell_broken(self, row: MessageRow, error: Exception) -> None:

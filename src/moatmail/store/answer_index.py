@@ -16,7 +16,7 @@ import msgspec
 
 from moatmail.core.limits import store as limits
 from moatmail.store import index_items as i
-from moatmail.store.sql import index
+from moatmail.store.sql import index, messages
 from moatmail.store.sqlite import Database, Row
 
 _LISTED: Final = msgspec.json.Decoder(list[int])
@@ -103,6 +103,11 @@ def _list_numbers(db: Database, query: i.ListNumbers) -> i.NumbersPage:
     return i.NumbersPage(array("I", _LISTED.decode(f"[{uids}]")).tobytes(), array("Q", _LISTED.decode(f"[{numbers}]")).tobytes())
 
 
+def _real_sizes(db: Database, query: i.RealSizes) -> tuple[tuple[int, int], ...]:
+    rows = min(query.limit, limits.NUMBERS)
+    return tuple(db.all(messages.REAL_SIZES, {"account": query.account, "mailbox": query.mailbox, "after": query.after, "rows": rows}))
+
+
 def _list_placed(db: Database, query: i.ListPlaced) -> tuple[i.PlacedRow, ...]:
     key = {"account": query.account, "mailbox": query.mailbox, "first": query.first, "last": query.last, "rows": min(query.limit, limits.ROWS)}
     return tuple([i.PlacedRow(*row) for row in db.all(index.PLACED, key)])
@@ -127,6 +132,7 @@ TABLE: Final[dict[type, Callable[[Database, Any], Any]]] = {
     i.GetSegmentNumbers: _get_segment_numbers,
     i.ListNumbers: _list_numbers,
     i.ListPlaced: _list_placed,
+    i.RealSizes: _real_sizes,
     i.FindSegments: _find_segments,
     i.GetSegmentPart: _get_segment_part,
 }

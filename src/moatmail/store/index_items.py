@@ -188,6 +188,17 @@ class ListNumbers(Query[NumbersPage], frozen=True):
     limit: int = 2000
 
 
+class RealSizes(Query[tuple[tuple[int, int], ...]], frozen=True):
+    """Ask for (uid, size) of the messages of a mailbox that readers of UTF-8 are told another size of, by UID after `after`: at most `limit` (<= 2,000)."""
+
+    result: ClassVar[Any] = tuple[tuple[int, int], ...]
+
+    account: int
+    mailbox: int
+    after: int = 0
+    limit: int = 2000
+
+
 class PlacedRow(Record, frozen=True):
     """What a list of messages needs beside their summaries: UID, message number and id, size, when it came and was put here, its thread if it has one."""
 

@@ -19,7 +19,7 @@ from moatmail.store.sql.statement import Statement
 from moatmail.store.sqlite import Database, DatabaseError, Use, open_database
 
 FILE: Final = "mail.sqlite"
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest schema this program knows; each version is a file of `migrations/versions`."""
 
 _VERSION: Final = Statement("SELECT version_num FROM alembic_version")

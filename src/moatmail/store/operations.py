@@ -66,7 +66,7 @@ class NewMessage(Record, frozen=True):
     """One account's copy: the cover over its two keys, sealed prefix, summary and words (none yet: empty), size as its owner sees it.
 
     `links` are digests of 16 octets, one after another, at most 8: a message belongs to the thread of the first that another one of the account
-    has too. None: its thread is given later.
+    has too. None: its thread is given later. `real_size` is that which a reader of UTF-8 is told, 0 where it is `size`.
     """
 
     id: bytes
@@ -79,6 +79,7 @@ class NewMessage(Record, frozen=True):
     received_at: float
     words: bytes = b""
     links: bytes | None = None
+    real_size: int = 0
 
 
 class Delivery(Record, frozen=True):

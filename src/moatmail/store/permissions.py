@@ -27,6 +27,7 @@ _READING: Final = frozenset(
         "GetMessages",
         "FindMessages",
         "MessageSizes",
+        "RealSizes",
         "DeletedOctets",
         "ListVanished",
         "GetContent",

@@ -57,6 +57,12 @@ class IMAP:
     write_seconds: float = setting(120.0, "How long a reader may leave our answer unread.", unit="seconds", check=between(5, 3600))
     max_connections: int = setting(5000, "Sessions of one process.", check=between(1, 100_000))
     max_sessions_per_account: int = setting(40, "Sessions of one account in one process.", check=between(1, 10_000))
+    raw_headers: str = setting(
+        "refuse",
+        "Messages with octets beyond ASCII in their header that a program appends which did not enable UTF8=ACCEPT or IMAP4rev2: refuse (RFC 9755 §4), or"
+        " keep them as they are, for as long as old mail is brought along.",
+        check=one_of("refuse", "keep"),
+    )
     support_url: str = setting(
         "", "Where programs send who needs help (https:// or mailto:), told by ID; empty: postmaster at our host name by mail.", check=is_url
     )

@@ -31,6 +31,11 @@ from moatmail.wire.imap.server import Result
 _FIRST_SECOND: Final = int(datetime.min.replace(tzinfo=UTC).timestamp())
 _LAST_SECOND: Final = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 _GONE = RefusedError(b"the message, or the mailbox, is gone: nothing was replaced", b"EXPUNGEISSUED")
+_NUL = b"\0"
+# RFC 3501 §9, RFC 9051 §9: no literal but one of eight bits (RFC 3516 §4.4) has a NUL in it.
+_HAS_NUL = RefusedError(b"a message with NUL in it has to come as a binary literal", b"CANNOT")
+# RFC 9755 §4: who did not say that he knows UTF-8 cannot mean it.
+_RAW_HEADER = RefusedError(b"octets beyond ASCII in the header need ENABLE UTF8=ACCEPT", b"CANNOT")
 _HEADER_TOO_LARGE = RefusedError(b"the header of the message is too large", b"TOOBIG")
 
 
@@ -131,6 +136,8 @@ async def on_append_data(conversation: Conversation, command: events.AppendData)
 def _feed(appending: Appending, data: bytes) -> None:
     if not data:
         return
+    if _NUL in data:
+        raise _HAS_NUL
     try:
         appending.incoming.feed(data)
     except HeaderTooLargeError:
@@ -171,6 +178,8 @@ async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
         incoming.finish()
     except HeaderTooLargeError:
         raise _HEADER_TOO_LARGE from None
+    if not conversation.utf8 and conversation.door.settings().imap.raw_headers == "refuse" and not incoming.header.isascii():
+        raise _RAW_HEADER
     header = incoming.header if conversation.utf8 and _is_internationalized(incoming.header) else b""
     words = await incoming.words(b"")
     content, key = await incoming.seal(b"")
@@ -181,8 +190,8 @@ async def _seal(conversation: Conversation, appending: Appending) -> Sealed:
 def _is_internationalized(header: bytes) -> bool:
     """Tell whether a header is one of RFC 6532, which its other readers get a surrogate for.
 
-    Raw octets in another charset, or of a client that does not know UTF8=ACCEPT, are old mail that somebody brings along: it is kept and
-    given back as it is, and nothing is refused for it.
+    Raw octets in another charset, or (where the setting allows it) of a client that does not know UTF8=ACCEPT, are old mail that somebody brings
+    along: it is kept and given back as it is.
     """
     if header.isascii():
         return False

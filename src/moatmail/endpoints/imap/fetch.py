@@ -485,7 +485,7 @@ def _section(subject: _Subject, item: BodySection) -> bytes | Streamed:
     piece = cut(message, item)
     if not piece.length:
         return responses.section_item(item.label, piece.whole)
-    return Streamed(responses.section_head(item.label, piece.length), message.read(piece.start, piece.length))
+    return Streamed(responses.section_head(item.label, piece.length), map(responses.without_nul, message.read(piece.start, piece.length)))
 
 
 def _flags(subject: _Subject) -> bytes:

@@ -118,7 +118,7 @@ async def find(conversation: Conversation, command: events.Search | events.Sort 
     slices = watched(conversation, command)
     threads = {one: await _in_thread(conversation, selected, one, snapshot, slices) for one in _thread_ids(command.key)}
     criterion = translate(command.key, Present(selected, conversation.now(), uids_of, threads))
-    reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events)
+    reader = MailboxReader(conversation.account, selected.mailbox, conversation.door.events, utf8=conversation.utf8)
     await slices.pause()
     places = await search(criterion, snapshot, reader, slices, need)
     slices.goal = 0  # what comes after it, an order or threads, was not counted

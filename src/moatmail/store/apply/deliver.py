@@ -69,6 +69,7 @@ def deliver(work: Work, deliveries: Iterable[Delivery]) -> tuple[tuple[Placed, .
                 "summary": message.summary,
                 "thread": tied.thread,
                 "links": tied.links,
+                "real_size": message.real_size or None,
             },
         )
         if new is None:

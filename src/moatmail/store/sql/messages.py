@@ -28,7 +28,7 @@ _KEPT_HIGHEST = select(META.c.value).where(META.c.name == literal_column(f"'{HIG
 # Numbers are never given twice: words of an erased message that somebody still holds must not pass for those of another one.
 _NEXT_NUMBER = func.max(func.coalesce(_HIGHEST, _ZERO), func.coalesce(_KEPT_HIGHEST, _ZERO)) + literal_column("1")
 ADD_MESSAGE = statement(
-    insert_once(MESSAGE, "id", "account", "content", "size", "received_at", "cover_kind", "cover", "prefix", "summary", "thread", "links")
+    insert_once(MESSAGE, "id", "account", "content", "size", "received_at", "cover_kind", "cover", "prefix", "summary", "thread", "links", "real_size")
     .values(number=_NEXT_NUMBER)
     .returning(_m.number)
 )
@@ -62,6 +62,15 @@ def cover_kind(cover: bytes) -> int:
     return _SEALED_TO_PUBLIC if kind == _BY_DELIVERY_KEY else kind
 
 
+# By the index of the few that have one, then where they lie. The sum that adds nothing keeps the planner from the mailbox, which may be large.
+REAL_SIZES = statement(
+    page(
+        select(_p.uid, _m.real_size)
+        .select_from(_PLACED)
+        .where(_m.account == given("account"), _m.real_size.is_not(None), _p.mailbox + _ZERO == given("mailbox"), _p.uid + _ZERO > given("after"))
+        .order_by(_p.uid)
+    )
+)
 OLD_COVERS = statement(
     page(
         select(_ZERO, _m.id, _m.content, _m.cover, _EMPTY, _EMPTY, _m.size, _m.received_at, _ZERO).where(

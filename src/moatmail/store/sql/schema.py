@@ -152,6 +152,8 @@ MESSAGE = Table(
     Column("thread", LargeBinary(16)),
     # The keyed digests of what it mentions, one after another: erasing it finds their rows in thread_link, and those that others need.
     Column("links", LargeBinary),
+    # Octets that a reader of UTF-8 is told, where others see a surrogate header of another length (RFC 6858); NULL where both are told the same.
+    Column("real_size", NUMBER),
     UniqueConstraint("id"),
 )
 OLD_COVER = Index("ix_message_old_cover", MESSAGE.c.account, sqlite_where=MESSAGE.c.cover_kind == 1, postgresql_where=MESSAGE.c.cover_kind == 1)
@@ -166,6 +168,13 @@ RECOVERABLE = Index(
 UNTHREADED = Index("ix_message_unthreaded", MESSAGE.c.account, sqlite_where=MESSAGE.c.thread.is_(None), postgresql_where=MESSAGE.c.thread.is_(None))
 # Threads are numbered by time, so that new ones come to the end of it: an index by account would cost each delivery a page of its own.
 BY_THREAD = Index("ix_message_thread", MESSAGE.c.thread, sqlite_where=MESSAGE.c.thread.is_not(None), postgresql_where=MESSAGE.c.thread.is_not(None))
+REAL_SIZE = Index(
+    "ix_message_real_size",
+    MESSAGE.c.account,
+    MESSAGE.c.real_size,
+    sqlite_where=MESSAGE.c.real_size.is_not(None),
+    postgresql_where=MESSAGE.c.real_size.is_not(None),
+)
 ERASE_AT = Index("ix_message_erase_at", MESSAGE.c.erase_at, sqlite_where=MESSAGE.c.erase_at.is_not(None), postgresql_where=MESSAGE.c.erase_at.is_not(None))
 
 PLACEMENT = Table(

@@ -260,7 +260,13 @@ def section_item(label: bytes, octets: bytes | None, *, eight_bit: bool = False)
     if not octets:
         return label + b' ""'
     # One copy of what may be a large message.
-    return b"%b %b{%d}\r\n%b" % (label, b"~" if eight_bit else b"", len(octets), octets)
+    return b"%b %b{%d}\r\n%b" % (label, b"~" if eight_bit else b"", len(octets), octets if eight_bit else without_nul(octets))
+
+
+def without_nul(octets: bytes) -> bytes:
+    """Give octets of the content as an ordinary literal may carry them: as many as there were, so that sizes and partials agree."""
+    # RFC 3501 §9, RFC 9051 §9: CHAR8 excludes NUL. Nothing takes one in; what lies in a store of old or was brought back is told all the same.
+    return octets.replace(b"\0", b"\x80") if b"\0" in octets else octets
 
 
 def section_head(label: bytes, size: int, *, eight_bit: bool = False) -> bytes:

@@ -132,3 +132,30 @@ async def test_lines_of_text_end_in_crlf_whatever_was_encoded(lab: Lab, media: b
     assert told == b"1 FETCH (BINARY.SIZE[1] %d BINARY[1] %b{%d}\r\n%b)" % (len(wanted), mark, len(wanted), wanted)
     (told,) = await client.ok("FETCH 1 BINARY.PEEK[1]<3.2>")
     assert told.endswith(wanted[3:5] + b")")
+
+
+async def test_a_nul_in_an_ordinary_literal_is_refused(lab: Lab) -> None:
+    """Fault: RFC 9051 §9 has no NUL in it (CHAR8), and it was kept and served."""
+    client = await lab.client()
+    for message in (HELLO + b"a\0b\r\n", b"Subject: \0\r\n\r\nx", HELLO + b"x" * 300_000 + b"\0"):
+        assert (await client.append("INBOX", message)).startswith(b"NO [CANNOT] a message with NUL")
+    await client.command(b"APPEND INBOX {%d+}\r\n%b {3+}\r\na\0b" % (len(HELLO), HELLO))
+    assert client.tagged.startswith(b"NO [CANNOT]")
+    assert await client.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 0)"]
+    assert lab.events.alerts() == []
+
+
+@pytest.mark.parametrize("octets", [b"a\0b\r\n", b"\0" * 700_000 + b"\r\n"], ids=["small", "in pieces"])
+async def test_a_nul_that_lies_in_the_store_is_served_as_what_a_literal_can_carry(lab: Lab, octets: bytes) -> None:
+    """RFC 3501 §9: only a literal of eight bits (BINARY) may hold it; sizes stay what they are."""
+    message = HELLO + octets
+    await lab.deliver(message)
+    client = await lab.client(select="INBOX")
+    (told,) = await client.ok("FETCH 1 BODY.PEEK[TEXT]")
+    shown = message.partition(b"\r\n\r\n")[2].replace(b"\0", b"\x80")
+    assert told == b"1 FETCH (BODY[TEXT] {%d}\r\n%b)" % (len(shown), shown)
+    (told,) = await client.ok("FETCH 1 (RFC822.SIZE BODY.PEEK[] BODY.PEEK[1]<24.6>)")
+    assert b"\0" not in told
+    (told,) = await client.ok("FETCH 1 BINARY.PEEK[1]")
+    assert told.startswith(b"1 FETCH (BINARY[1] ~{")
+    assert b"\0" in told

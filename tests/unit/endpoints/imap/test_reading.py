@@ -146,8 +146,10 @@ LISTS = {
 async def test_a_list_has_the_fields_that_the_content_has(lab: Lab, content: bytes) -> None:
     """What a summary keeps of the header is told exactly as the header itself would be (RFC 3501 §6.4.5)."""
     await lab.deliver(content)
-    client = await lab.client(select="INBOX")
-    await client.append("INBOX", content)
+    writer, client = await lab.client(), await lab.client(select="INBOX")
+    await writer.ok("ENABLE UTF8=ACCEPT")  # RFC 9755 §4: nobody else appends octets that are not ASCII
+    await writer.append("INBOX", content)
+    await client.ok("NOOP")
     for fields in ("SUBJECT FROM TO", "Date Message-Id", "to"):
         for partial in ("", "<3.8>"):
             listed = await client.ok(f"FETCH 1:2 (UID BODY.PEEK[HEADER.FIELDS ({fields})]{partial})")

@@ -7,10 +7,15 @@ Obeys RFC 9755, RFC 6858, RFC 9051 §7.5.2 (IMAP4rev2 reads the same).
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.unit.endpoints.imap.lab import HELLO, Client, Lab
+from moatmail.core.limits import mailbox as limits
+from moatmail.core.settings.mail import IMAP, Mail
+from moatmail.mailbox import search_reader
+from moatmail.wire.imap.sequence import compact
+from tests.unit.endpoints.imap.lab import HELLO, Client, Lab, imap_lab
 
 BODY = b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n--b\r\nContent-Type: text/plain\r\n\r\nsecond\r\n--b--\r\n"
 HEADER = (
@@ -121,6 +126,71 @@ async def test_sorting_goes_by_the_real_address(lab: Lab) -> None:
         assert await client.ok("SORT (FROM) UTF-8 ALL") == [b"SORT 2 1 3"]
 
 
+async def size_of(client: Client, number: int) -> int:
+    (line,) = await client.ok(f"FETCH {number} RFC822.SIZE")
+    found = re.search(rb"RFC822.SIZE ([0-9]+)", line)
+    assert found is not None
+    return int(found[1])
+
+
+async def test_searching_and_sorting_go_by_the_size_that_the_session_is_told(lab: Lab) -> None:
+    """Fault: LARGER, SMALLER and SORT SIZE went by the surrogate's size, whatever the session saw."""
+    await lab.deliver(HELLO, HEADER + BODY, smtputf8=True)
+    readers = [await reader_of_utf8(lab), await reader_of_utf8(lab, "IMAP4rev2"), await lab.client(select="INBOX")]
+    sizes = [await size_of(reader, 2) for reader in readers]
+    assert sizes[0] == sizes[1] == len(WHOLE) != sizes[2]
+    # Between the two sizes, so that each reader has the messages in another order.
+    between = sum(sizes[1:]) // 2 - await size_of(readers[0], 1)
+    await lab.deliver(HELLO + b"x" * between)
+    for reader, size in zip(readers, sizes, strict=True):
+        await reader.ok("NOOP")
+        told = [await size_of(reader, number) for number in (1, 2, 3)]
+        assert told[1] == size
+        for bound in sorted({*told, *(one + 1 for one in told), *(one - 1 for one in told)}):
+            for word, wanted in (("LARGER", [one > bound for one in told]), ("SMALLER", [one < bound for one in told])):
+                numbers = [number for number, is_wanted in enumerate(wanted, 1) if is_wanted]
+                # Alone, beside what is in the summary, and beside what is in the content.
+                for more in ("", ' HEADER "To" "alice"', ' TEXT "alice"'):
+                    answer = (await reader.ok(f"SEARCH RETURN (ALL) {word} {bound}{more}"))[-1]
+                    found = re.search(rb"ALL ([0-9:,]+)", answer)
+                    assert (found[1] if found else b"") == compact(numbers), (word, bound, more)
+        ordered = " ".join(str(number) for number in sorted((1, 2, 3), key=lambda number: told[number - 1]))
+        for program in ("SIZE", "SIZE SUBJECT"):
+            assert await reader.ok(f"SORT ({program}) UTF-8 ALL") == [f"SORT {ordered}".encode()]
+
+
+@pytest.mark.parametrize(("smtputf8", "facts"), [(False, True), (True, False)], ids=["all sizes are those of rows", "one is not"])
+async def test_sizes_kept_in_segments_are_asked_only_where_they_are_those_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, smtputf8: bool, facts: bool
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(limits, "FACTS_WORTH", 0)
+    monkeypatch.setattr(limits, "INDEX_WORTH", 0)
+
+    def leaves(_criterion: object, *, facts: bool) -> tuple[()]:
+        asked.append(facts)
+        return ()
+
+    monkeypatch.setattr(search_reader, "leaves", leaves)
+    await lab.deliver(HELLO, HEADER + BODY, smtputf8=smtputf8)
+    for client in (await reader_of_utf8(lab), await lab.client(select="INBOX")):
+        await client.ok("SEARCH LARGER 100")
+    # Whoever reads the surrogate is told the sizes of rows.
+    assert asked == [facts, True]
+
+
+async def test_an_appended_message_has_its_real_size_too_and_a_copy(lab: Lab) -> None:
+    client, other = await reader_of_utf8(lab), await lab.client(select="INBOX")
+    await client.append("INBOX", HEADER + BODY)
+    await client.ok("COPY 1 Archive")
+    await other.ok("NOOP")
+    for box in ("INBOX", "Archive"):
+        for reader in (client, other):
+            await reader.ok(f"SELECT {box}")
+            size = await size_of(reader, 1)
+            assert (await reader.ok(f"SEARCH RETURN (COUNT) LARGER {size - 1} SMALLER {size + 1}"))[-1].endswith(b" COUNT 1")
+
+
 @pytest.mark.parametrize(
     ("command", "tagged"),
     [
@@ -172,21 +242,41 @@ async def test_large_messages_too(lab: Lab) -> None:
     assert told.isascii()
 
 
-@pytest.mark.parametrize(
-    ("enable", "header"),
-    [
-        pytest.param("CONDSTORE", "Subject: Grüße\r\n".encode(), id="of a client that does not know UTF-8"),
-        pytest.param("UTF8=ACCEPT", "Subject: Grüße\r\n".encode("latin-1"), id="in another charset"),
-    ],
-)
-async def test_old_mail_with_raw_octets_is_kept_and_given_back_as_it_is(lab: Lab, enable: str, header: bytes) -> None:
+RAW = b"From: bob@sender.test\r\n\r\nold\r\n"
+
+
+async def test_old_mail_in_another_charset_is_kept_and_given_back_as_it_is(lab: Lab) -> None:
+    await keeps(lab, "UTF8=ACCEPT", "Subject: Grüße\r\n".encode("latin-1") + RAW)
+
+
+async def keeps(lab: Lab, enable: str, message: bytes) -> None:
     client, other = await reader_of_utf8(lab, enable), await lab.client(select="INBOX")
-    message = header + b"From: bob@sender.test\r\n\r\nold\r\n"
     assert (await client.append("INBOX", message)).startswith(b"OK")
     await other.ok("NOOP")
     for reader in (client, other):
         (told,) = await reader.ok("FETCH 1 BODY.PEEK[]")
         assert told.endswith(message + b")")
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1"])
+async def test_who_did_not_enable_it_appends_no_raw_octets_in_a_header(lab: Lab, furnished: Path, tmp_path: Path, charset: str) -> None:
+    """Fault: RFC 9755 §4 wants NO, and it was kept."""
+    message = "Subject: Grüße\r\n".encode(charset) + RAW
+    client = await lab.client(select="INBOX")
+    assert (await client.append("INBOX", message)).startswith(b"NO [CANNOT] octets beyond ASCII")
+    await client.command(b"APPEND INBOX {%d+}\r\n%b {%d+}\r\n%b" % (len(HELLO), HELLO, len(message), message))
+    assert client.tagged.startswith(b"NO [CANNOT]")
+    # A body may hold what it likes, and so may the header of a part.
+    assert (await client.append("INBOX", HELLO + BODY)).startswith(b"OK")
+    parts = b"Subject: x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; name=\xfc\r\n\r\n--x--\r\n"
+    assert (await client.append("INBOX", parts)).startswith(b"OK")
+    # REPLACE (RFC 8508 §4) takes what APPEND takes.
+    await client.command(b"REPLACE 1 INBOX {%d+}\r\n%b" % (len(message), message))
+    assert client.tagged.startswith(b"NO [CANNOT]")
+    assert await client.ok("STATUS INBOX (MESSAGES)") == [b"STATUS INBOX (MESSAGES 2)"]
+    # Whoever brings old mail along may have it kept.
+    async with imap_lab(furnished, tmp_path / "old", settings=Mail(imap=IMAP(raw_headers="keep"))) as old:
+        await keeps(old, "CONDSTORE", message)
 
 
 GLOBAL = (
