@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 
 TIERS = {"e2e": pytest.mark.e2e, "long": pytest.mark.long}
+E2E_SECONDS = 300
+"""What a test of the second tier may take, if it says nothing else: as `make e2e` has it, also for a bare pytest."""
 
 # The same examples on every run, and no clock: a machine under load is no fault of the code. `make long` searches anew each time.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, print_blob=True)
@@ -25,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(here).parts[0] if item.path.is_relative_to(here) else ""
         if tier in TIERS:
             item.add_marker(TIERS[tier])
+        if tier == "e2e" and item.get_closest_marker("timeout") is None and item.config.getoption("timeout") is None:
+            item.add_marker(pytest.mark.timeout(E2E_SECONDS))
 
 
 def pytest_collection_finish() -> None:

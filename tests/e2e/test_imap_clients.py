@@ -23,6 +23,7 @@ import imapclient
 import pytest
 
 from tests.e2e.trial import Trial, descendants
+from tests.house.timing import assert_within
 
 TEXT = "Subject: the subject\r\nFrom: carol@friend.test\r\nTo: alice@example.test\r\n\r\nthe eagle lands at dawn\r\n"
 # What the live test of this version cannot pass anywhere, or asks for what the RFC leaves open.
@@ -77,13 +78,17 @@ def test_imaplib_with_starttls(server: Trial) -> None:
 
 def test_an_append_in_small_writes_does_not_wait_for_the_kernel(server: Trial) -> None:
     """Fault: imaplib writes a message and its line end apart, and Nagle's algorithm held the second back until ours was acknowledged: 47 ms each."""
-    waits = []
     with imap(server, 1) as client:
-        for _ in range(30):
-            began = time.perf_counter()
-            assert client.append("Drafts", "", "", TEXT.encode())[0] == "OK"
-            waits.append(time.perf_counter() - began)
-    assert statistics.median(waits) <= 0.030, waits
+
+        def waited() -> float:
+            waits = []
+            for _ in range(30):
+                began = time.perf_counter()
+                assert client.append("Drafts", "", "", TEXT.encode())[0] == "OK"
+                waits.append(time.perf_counter() - began)
+            return statistics.median(waits)
+
+        assert_within(0.030, waited)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -167,15 +172,19 @@ class Idle:
 
 def test_a_delivery_by_another_process_reaches_idle(own_server: Trial) -> None:
     host, port = own_server.address("smtp")
-    waits = []
     with Idle(own_server) as idle, smtplib.SMTP(host, port, own_server.facts["helo"], timeout=20) as sender:
         sender.starttls(context=own_server.tls())
-        for _ in range(25):
-            sender.sendmail(own_server.facts["sender"], [own_server.account()[0]], TEXT)
-            answered = time.perf_counter()
-            waits.append(idle.until(idle.exists + 1) - answered)
-    # On an idle machine it takes under a millisecond; a busy one may be late now and then.
-    assert statistics.median(waits) <= 0.020, waits
+
+        def waited() -> float:
+            waits = []
+            for _ in range(25):
+                sender.sendmail(own_server.facts["sender"], [own_server.account()[0]], TEXT)
+                answered = time.perf_counter()
+                waits.append(idle.until(idle.exists + 1) - answered)
+            return statistics.median(waits)
+
+        # On an idle machine it takes under a millisecond; a busy one may be late now and then.
+        assert_within(0.020, waited)
 
 
 def server_process(server: Trial, client: socket.socket) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.trial import Trial, descendants
+from tests.house.timing import assert_within
 
 PSS_MAX_KIB = 160 * 1024
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: reads other processes' memory")
@@ -47,7 +48,7 @@ def holds(pid: int, words: bytes) -> bool:
 
 
 def greeting(server: Trial, service: str) -> bytes:
-    with socket.create_connection(server.address(service), timeout=5) as sock:
+    with socket.create_connection(server.address(service), timeout=20) as sock:
         return sock.recv(512)
 
 
@@ -87,28 +88,33 @@ def test_the_tree_at_rest_weighs_no_more_than_promised(server: Trial) -> None:
 @pytest.mark.parametrize("role", ["mx", "access", "back", "store"])
 def test_r21_a_killed_role_serves_again_within_two_seconds_and_the_others_go_on(own_server: Trial, role: str) -> None:
     other = "smtp" if role != "mx" else "submission"
-    with smtplib.SMTP(*own_server.address(other), timeout=5) as client:
+    with smtplib.SMTP(*own_server.address(other), timeout=20) as client:
         client.ehlo()
-        for pid in roles(own_server)[role]:
-            os.kill(pid, signal.SIGKILL)
-        begun = time.monotonic()
-        assert client.noop()[0] == 250, "a session of another role was disturbed"
-        while True:
-            try:
-                if send(own_server) and len(roles(own_server).get(role, [])) == (len(os.sched_getaffinity(0)) if role == "access" else 1):
-                    break
-            except (OSError, smtplib.SMTPException):
-                time.sleep(0.02)
-        assert time.monotonic() - begun < 2.0
-        assert client.noop()[0] == 250
+
+        def replace() -> float:
+            for pid in roles(own_server)[role]:
+                os.kill(pid, signal.SIGKILL)
+            begun = time.monotonic()
+            assert client.noop()[0] == 250, "a session of another role was disturbed"
+            while True:
+                try:
+                    if send(own_server) and len(roles(own_server).get(role, [])) == (len(os.sched_getaffinity(0)) if role == "access" else 1):
+                        break
+                except (OSError, smtplib.SMTPException):
+                    time.sleep(0.02)
+            took = time.monotonic() - begun
+            assert client.noop()[0] == 250
+            return took
+
+        assert_within(2.0, replace)
 
 
 def send(server: Trial) -> bool:
     """Send a message through the doors of both front roles."""
-    with smtplib.SMTP(*server.address("smtp"), timeout=5) as client:
+    with smtplib.SMTP(*server.address("smtp"), timeout=20) as client:
         client.sendmail(server.facts["sender"], [server.account()[0]], f"From: {server.facts['sender']}\r\nSubject: x\r\n\r\nhello\r\n")
     address, password = server.account()
-    with smtplib.SMTP_SSL(*server.address("submissions"), context=server.tls(), timeout=5) as client:
+    with smtplib.SMTP_SSL(*server.address("submissions"), context=server.tls(), timeout=20) as client:
         client.login(address, password)
         client.sendmail(address, [address], f"From: {address}\r\nSubject: x\r\n\r\nhello\r\n")
     return True
@@ -124,7 +130,7 @@ def test_a_hangup_brings_a_new_certificate_without_a_restart(own_server: Trial) 
 
     ensure(Authority.at(own_server.folder), SystemClock().now())
     os.kill(own_server.pid, signal.SIGHUP)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while shown(own_server) == fingerprint and time.monotonic() < end:
         time.sleep(0.02)
     assert shown(own_server) != fingerprint
@@ -132,7 +138,7 @@ def test_a_hangup_brings_a_new_certificate_without_a_restart(own_server: Trial) 
 
 
 def shown(server: Trial) -> bytes | None:
-    with socket.create_connection(server.address("submissions"), timeout=5) as raw, server.tls().wrap_socket(raw, server_hostname="localhost") as sock:
+    with socket.create_connection(server.address("submissions"), timeout=20) as raw, server.tls().wrap_socket(raw, server_hostname="localhost") as sock:
         return sock.getpeercert(binary_form=True)
 
 
@@ -152,7 +158,7 @@ def test_while_a_session_is_drained_new_callers_are_refused_and_not_left_waiting
         client.docmd("RCPT", f"TO:<{own_server.account()[0]}>")
         assert client.docmd("DATA")[0] == 354
         os.kill(own_server.pid, signal.SIGTERM)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while time.monotonic() < end:
             try:
                 socket.create_connection(own_server.address("smtp"), timeout=1).close()

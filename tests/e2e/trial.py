@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 OFFSETS = (25, 587, 465, 143, 993, 110, 995)
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+START_SECONDS = 90.0
+STOP_SECONDS = 40.0
 
 
 def free_base() -> int:

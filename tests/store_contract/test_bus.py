@@ -13,6 +13,7 @@ from moatmail.store import bus
 from moatmail.store import operations as o
 from moatmail.store.apply.work import Hints
 from moatmail.store.channel import ChannelStore, bind_in
+from tests.house.timing import assert_within_async
 from tests.store_contract.given import NOW, arrival, change, content, house, new_id
 
 NOTHING = Hints({}, queue=False, settings=0)
@@ -32,7 +33,7 @@ class Listener:
         self._new.set()
 
     async def until(self, wanted: Callable[[list[bus.Hint]], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not wanted(self.hints):
                 self._new.clear()
                 await self._new.wait()
@@ -44,14 +45,18 @@ async def test_a_change_reaches_another_process_well_within_5_ms_of_its_answer(f
     alice = await house(store)
     listener = Listener(folder / "run")
     await listener.until(lambda hints: bus.Hint(bus.RESYNC) in hints)
-    waits = []
-    for _ in range(50):
-        (placed,) = await store.write(arrival(alice.account))
-        answered = time.perf_counter()
-        wanted = bus.Hint(bus.MAILBOX, alice.inbox, placed.modseq)
-        await listener.until(lambda hints, wanted=wanted: wanted in hints)  # type: ignore[misc]
-        waits.append(time.perf_counter() - answered)
-    assert sorted(waits)[25] < 0.005
+
+    async def waited() -> float:
+        waits = []
+        for _ in range(50):
+            (placed,) = await store.write(arrival(alice.account))
+            answered = time.perf_counter()
+            wanted = bus.Hint(bus.MAILBOX, alice.inbox, placed.modseq)
+            await listener.until(lambda hints, wanted=wanted: wanted in hints)  # type: ignore[misc]
+            waits.append(time.perf_counter() - answered)
+        return sorted(waits)[25]
+
+    await assert_within_async(0.005, waited)
     listener.client.close()
     await store.close()
 
@@ -111,11 +116,11 @@ async def test_a_receiver_that_overflowed_delays_nobody_and_is_told_to_look_anew
         except BlockingIOError:
             break
     assert len(heard) < 2000
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         last = await asyncio.get_running_loop().sock_recv(stopped, 18)
     assert last[0] == bus.RESYNC
     server.tell(NOTHING._replace(mailboxes={9: 1}))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         after = await asyncio.get_running_loop().sock_recv(stopped, 18)
     assert (after[0], after[1]) == (bus.MAILBOX, 9)
     stopped.close()
@@ -129,7 +134,7 @@ async def test_a_process_without_a_role_hears_nothing(tmp_path: Path) -> None:
     stranger = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stranger.setblocking(False)
     stranger.connect(str(tmp_path / bus.SOCKET))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await asyncio.get_running_loop().sock_recv(stranger, 18) == b""
     stranger.close()
     server.close()

@@ -87,7 +87,7 @@ async def test_what_is_no_frame_ends_that_channel_and_no_other(folder: Path, sta
     await store.read(q.GetSettings())
     reader, writer = await asyncio.open_unix_connection(str(folder / "run" / SOCKET))
     writer.write(octets)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), 20) == b""
     writer.close()
     await store.read(q.GetSettings())
     await store.close()
@@ -144,7 +144,7 @@ async def test_a_peer_that_asks_and_does_not_read_is_not_asked_for_more(folder: 
         await asyncio.sleep(0.1)
     assert answered < 1000
     while answered < 2000:
-        await asyncio.wait_for(reader.read(100_000), 5)
+        await asyncio.wait_for(reader.read(100_000), 20)
     writer.close()
     await server.close()
     await store.close()

@@ -15,6 +15,8 @@ from typing import IO, Any
 
 import pytest
 
+from tests.house.timing import assert_within
+
 FAMILY = Path(__file__).with_name("family.py")
 
 
@@ -113,14 +115,21 @@ def test_a_role_inherits_its_own_sockets_and_nobody_elses(start: Start) -> None:
 def test_a_killed_role_is_replaced_within_a_second_with_the_same_socket(start: Start) -> None:
     family = start()
     old = max(family.until_ready()["access"], key=lambda one: one["sockets"]["1"])
-    begun = time.monotonic()
-    os.kill(old["pid"], signal.SIGKILL)
-    told = family.hear("event")
-    new = family.hear("pid")
-    assert time.monotonic() - begun < 1.0
-    assert (new["role"], new["sockets"], new["seen"]) == ("access", old["sockets"], "access")
-    assert told["alert"]
-    assert told["text"].startswith("role access-2 was killed by signal 9 after ")
+    living = [old["pid"]]
+
+    def replace() -> float:
+        begun = time.monotonic()
+        os.kill(living[-1], signal.SIGKILL)
+        told = family.hear("event")
+        new = family.hear("pid")
+        took = time.monotonic() - begun
+        assert (new["role"], new["sockets"], new["seen"]) == ("access", old["sockets"], "access")
+        assert told["alert"]
+        assert told["text"].startswith("role access-2 was killed by signal 9 after ")
+        living.append(new["pid"])
+        return took
+
+    assert_within(1.0, replace)
 
 
 def test_even_the_store_is_replaced(start: Start) -> None:

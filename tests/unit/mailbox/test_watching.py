@@ -100,7 +100,7 @@ async def test_a_hint_tells_what_changed_and_only_that(watched: Watch) -> None:
 async def test_a_hint_is_looked_into_by_itself(watched: Watch) -> None:
     await watched.box.put(HELLO)
     watched.listeners.tell([watched.box.mailbox])
-    await asyncio.wait_for(watched.ear.event.wait(), 5)
+    await asyncio.wait_for(watched.ear.event.wait(), 20)
     assert watched.ear.take() == {("counted", "INBOX", 1)}
 
 

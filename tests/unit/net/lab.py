@@ -123,7 +123,7 @@ async def open_house(
     return House(listener, port, events, door)
 
 
-async def eventually(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Give the loop turns until `condition` holds: for what only the kernel's clock can bring about."""
     end = asyncio.get_running_loop().time() + seconds
     while not condition():

@@ -219,7 +219,7 @@ ADDRESS = b"\x00\x04\xc0\x00\x02\x01"
 )
 async def test_an_answer_that_says_nothing_is_a_temporary_error_at_once(server: Scripted, answer: Callable[[dns.message.Message], bytes]) -> None:
     server.script = lambda query: [answer(query)]
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         with pytest.raises(DNSError):
             await resolver(server, seconds=30).a("a.test")
 
@@ -237,7 +237,7 @@ async def test_an_answer_that_says_nothing_is_a_temporary_error_at_once(server: 
 async def test_a_hostile_server_on_tcp_is_a_temporary_error(server: Scripted, over_tcp: Script | None) -> None:
     server.script = lambda query: [good(query)[:2] + b"\x87" + good(query)[3:]]
     server.over_tcp = over_tcp
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         with pytest.raises(DNSError):
             await resolver(server, seconds=30).a("a.test")
 

@@ -55,7 +55,7 @@ def test_a_replacement_takes_over_what_waits_at_the_socket_of_the_dead() -> None
     first = port.adopt(os.dup(kept))
     first.listen()
     first.close()
-    client = socket.create_connection(("127.0.0.1", number), timeout=2)
+    client = socket.create_connection(("127.0.0.1", number), timeout=20)
     second = port.adopt(kept)
     second.settimeout(2)
     accepted, peer = second.accept()
@@ -74,5 +74,5 @@ def test_an_address_for_all_takes_both_families() -> None:
     sock = port.adopt(port.bind_shared("::", number))
     sock.listen()
     for address in ("127.0.0.1", "::1"):
-        socket.create_connection((address, number), timeout=2).close()
+        socket.create_connection((address, number), timeout=20).close()
     sock.close()
