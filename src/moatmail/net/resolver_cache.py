@@ -8,8 +8,10 @@ Must never know how a question is asked or why.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from moatmail.core.limits import net as limits
 from moatmail.core.ports.clock import Clock
@@ -18,6 +20,7 @@ from moatmail.net.questions import Questions
 
 _Key = tuple[str, str]
 _POLICY = "_dmarc."  # how names of DMARC policies begin (RFC 9989 §4.5): their questions have slots of their own
+_KEY = "._domainkey."  # within names of signing keys (RFC 6376 §3.6.2.1)
 _ENTRY_OCTETS = 400  # what an entry of the cache costs besides its texts (measured)
 
 
@@ -144,6 +147,9 @@ def _size(answer: Answer | DNSError) -> int:
     return sum(len(record) + 80 if isinstance(record, bytes | str) else 400 for record in answer.records)
 
 
+_NO_BOUND: Final = contextlib.nullcontext()
+
+
 class MessageView(Questions):
     """What the checks of one message ask through: a bounded number of questions, until a deadline; remembered, so that results can be explained."""
 
@@ -154,6 +160,7 @@ class MessageView(Questions):
         self._most = questions
         self._deadline = clock.monotonic() + seconds
         self._known: dict[_Key, Answer | DNSError | None] = {}
+        self._keys_at_once = asyncio.Semaphore(limits.MESSAGE_KEYS_AT_ONCE)
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
@@ -201,7 +208,10 @@ class MessageView(Questions):
             raise DNSError(str(answer)) from answer
         try:
             if answer is None:
-                async with asyncio.timeout(left):
+                # What nobody answers holds a slot for all its time: sixteen keys of thirty messages were as many as there are. Other questions do not
+                # wait for them, or a forger's silent keys would keep SPF from saying what it says.
+                room = self._keys_at_once if _KEY in key[1] else _NO_BOUND
+                async with asyncio.timeout(left), room:
                     answer = await self._inner.ask(*key)
         except TimeoutError as error:
             raise LookupsSpentError(f"{key[1]} {key[0]}: the message had its time") from error

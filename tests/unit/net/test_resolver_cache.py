@@ -309,3 +309,40 @@ async def test_a_message_has_what_is_remembered_without_a_wait(answer: Answer | 
     with pytest.raises(StopIteration if isinstance(answer, Answer) else DNSError):
         asking.send(None)  # to its end in one step: nothing was waited for
     assert (cache.counters.hits, servers.asked["TXT", "a.test"]) == (1, 1)
+
+
+async def test_silent_keys_of_one_message_leave_the_slots_to_others() -> None:
+    """Fault: sixteen keys that nobody answers, in thirty messages, held every slot for as long as a question may take."""
+    servers = Servers()
+    servers.open.clear()
+    cache = CachingResolver(servers, Time())
+    views = [cache.for_message() for _ in range(30)]  # as many as one address may have sessions
+    waiting = [asyncio.create_task(view.txt(f"k{key}.m{number}._domainkey.evil.test")) for number, view in enumerate(views) for key in range(16)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert servers.asked.total() == 30 * limits.MESSAGE_KEYS_AT_ONCE <= limits.DNS_IN_FLIGHT // 2
+    honest = asyncio.create_task(cache.for_message().txt("honest.test"))
+    # What else a message asks does not wait for its keys.
+    others = [asyncio.create_task(views[0].txt(name)) for name in ("_dmarc.bank.test", "bank.test")]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [servers.asked["TXT", name] for name in ("honest.test", "_dmarc.bank.test", "bank.test")] == [1, 1, 1]
+    servers.open.set()
+    await asyncio.gather(*waiting, honest, *others)
+    assert servers.asked.total() == 30 * 16 + 3
+
+
+async def test_a_question_that_is_given_up_makes_room_for_the_next_of_its_message() -> None:
+    servers = Servers()
+    servers.open.clear()
+    view = CachingResolver(servers, Time()).for_message()
+    waiting = [asyncio.create_task(view.txt(f"k{key}._domainkey.evil.test")) for key in range(limits.MESSAGE_KEYS_AT_ONCE + 1)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert servers.asked["TXT", f"k{limits.MESSAGE_KEYS_AT_ONCE}._domainkey.evil.test"] == 0
+    waiting[0].cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert servers.asked["TXT", f"k{limits.MESSAGE_KEYS_AT_ONCE}._domainkey.evil.test"] == 1
+    servers.open.set()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -53,4 +53,6 @@ DNS_FAILURE_TTL: Final = 5.0  # RFC 9520 §3.2: a failure is kept for a moment, 
 # Different questions for one message. All checks at limits of their own fit (iprev 21, SPF twice 125, DKIM 16, ARC 51, DMARC 73): a stranger who spends
 # what one may ask must not leave another without an answer, for an undecided DMARC refuses nobody.
 MESSAGE_LOOKUPS_MAX: Final = 512
+# Signing keys of one message asked for at once: the thirty sessions that one address may have hold less than half of the slots.
+MESSAGE_KEYS_AT_ONCE: Final = 8
 MESSAGE_LOOKUP_SECONDS: Final = 30.0  # for all of them; RFC 7208 §4.6.4 wants at least 20
