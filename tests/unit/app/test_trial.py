@@ -16,8 +16,9 @@ from moatmail.app.cli.main import CANNOT, run
 from moatmail.app.picture import Trial
 from moatmail.core.errors import ConfigError
 from moatmail.core.settings.load import load_start
-from moatmail.core.settings.start import USUAL_PORTS, Log
+from moatmail.core.settings.start import Log
 from moatmail.store.instance import InstanceLock
+from tests.e2e.trial import free_base
 
 TRIAL = Trial("x", {"mx": "127.0.0.1:2025", "submissions": "127.0.0.1:2465"}, (("alice@example.test", "abc"), ("bob@example.test", "def")))
 
@@ -26,19 +27,6 @@ TRIAL = Trial("x", {"mx": "127.0.0.1:2025", "submissions": "127.0.0.1:2465"}, ((
 def _this_process_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """What serve() does to its own process is seen in test_supervisor, on a process of its own."""
     monkeypatch.setattr("moatmail.app.confine.guard_memory", lambda: None)
-
-
-def free_base() -> int:
-    """Give a base whose ports nobody uses now."""
-    for base in range(20_000, 60_000, 1_500):
-        try:
-            for usual in USUAL_PORTS.values():
-                with socket.socket() as sock:
-                    sock.bind(("127.0.0.1", base + usual))
-        except OSError:
-            continue
-        return base
-    pytest.fail("no free ports")
 
 
 def test_the_ports_are_the_usual_ones_plus_the_base_on_loopback() -> None:
