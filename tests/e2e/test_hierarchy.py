@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 
 from tests.e2e.trial import Trial
-from tests.unit.endpoints.imap.test_hierarchy import STORIES
+from tests.unit.endpoints.imap.stories import STORIES
 
 # Those that look at what is kept; the rest is the engine's and the session's alone.
 TOLD = (
