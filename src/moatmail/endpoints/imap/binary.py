@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from moatmail.core.limits.mailbox import WHOLE_MAX
-from moatmail.mailbox.newlines import Newlines
 from moatmail.mailbox.reading import OpenMessage
 from moatmail.message import summary
 from moatmail.message.places import LEAF
@@ -20,7 +19,6 @@ from moatmail.message.transfer import decoder
 from moatmail.wire.imap import responses
 from moatmail.wire.imap.fetch import BinarySection
 
-_WIDE: Final = ("utf-16", "utf16", "utf-32", "utf32", "iso-10646-ucs", "ucs-")
 _KNOWN: Final = frozenset(("", "7bit", "8bit", "binary", "base64", "quoted-printable"))
 
 
@@ -65,36 +63,25 @@ def check_encoding(message: OpenMessage, item: BinarySection) -> None:
     _place(message, item)
 
 
-class _Place(NamedTuple):
-    """Where a part lies, what undoes it, and whether it is text that lines are ended in."""
-
-    start: int
-    length: int
-    encoding: str = ""
-    lines: bool = False
-
-
-def _place(message: OpenMessage, item: BinarySection) -> _Place | None:
-    """Find a part; the message as a whole has no encoding of its own, for its header is in it."""
+def _place(message: OpenMessage, item: BinarySection) -> tuple[int, int, str] | None:
+    """Give start, length and encoding of a part; the message as a whole has none of its own, for its header is in it."""
     if not item.part:
-        return _Place(0, message.size)
+        return 0, message.size, ""
     part = summary.part(message.summary, item.part)
     if part is None:
         return None
     encoding = part.encoding if part.kind == LEAF else ""
     if encoding not in _KNOWN:
         raise UnknownEncodingError
-    # RFC 3516 §4.2, RFC 9051 §7.5.2: text has CRLF, whatever was in the encoding; in charsets of wide characters an octet is no line end.
-    lines = part.media.startswith("text/") and not part.charset.lower().startswith(_WIDE)
-    return _Place(part.body_start, part.body_end - part.body_start, encoding, lines)
+    return part.body_start, part.body_end - part.body_start, encoding
 
 
-def _decoded(message: OpenMessage, place: _Place, item: BinarySection) -> Iterator[bytes]:
+def _decoded(message: OpenMessage, place: tuple[int, int, str], item: BinarySection) -> Iterator[bytes]:
     """Give the decoded octets in pieces, the partial applied to them."""
+    start, length, encoding = place
     skip = item.origin or 0
     room = item.length if item.length is not None else -1
-    undone = _undone(message.read(place.start, place.length), place.encoding)
-    for piece in _with_lines(undone) if place.lines else undone:
+    for piece in _undone(message.read(start, length), encoding):
         octets = piece[skip:] if skip else piece
         skip = max(0, skip - len(piece))
         if room >= 0:
@@ -111,10 +98,3 @@ def _undone(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     for piece in pieces:
         yield undo.feed(piece)
     yield undo.finish()
-
-
-def _with_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    lines = Newlines()
-    for piece in pieces:
-        yield lines.take(piece)
-    yield lines.finish()
