@@ -96,6 +96,20 @@ async def test_no_word_of_what_goes_is_left_in_the_new_segment(box: Box) -> None
     assert await box.find(HeaderText(b"subject", "subject5")) == [4]
 
 
+async def test_words_that_were_too_many_stay_unknown(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORDS_MAX", 20)
+    for number in range(12):
+        many = b" ".join(b"w%d-%d" % (number, one) for one in range(40 if number == 4 else 3))
+        await box.deliver(b"Subject: x\r\n\r\n" + many)
+    await Tender(box.opened, lambda: True).run(NOW)
+    await expunge(box, 2)
+    before = await segments(box)
+    await thin(box)
+    assert await segments(box) != before
+    assert await box.find(Body("w4-39")) == [3]
+    assert await box.find(Body("w5-2")) == [4]
+
+
 async def pause() -> None:
     """Let nobody have a turn."""
 
