@@ -169,7 +169,8 @@ async def test_others_are_served_while_one_reads_and_searches_all(lab: Lab) -> N
         "THREAD REFERENCES UTF-8 ALL",
     )
     worst: list[float] = []
-    for _attempt in range(3):  # the lag is one of the clock: a machine with other work is given another chance
+    # Threads of ours that others keep from a processor hold the interpreter meanwhile: a machine with other work is given another chance.
+    for _attempt in range(3):
         lags = await _lags_while(lab.tls_port, commands)
         worst.append(statistics.quantiles(lags, n=100)[98])
         if worst[-1] <= LAG:
@@ -177,13 +178,19 @@ async def test_others_are_served_while_one_reads_and_searches_all(lab: Lab) -> N
     assert min(worst) <= LAG, worst
 
 
+def kept_waiting() -> float:
+    """Give the seconds for which this thread ever waited for a processor that others had."""
+    return int(Path("/proc/thread-self/schedstat").read_bytes().split()[1]) / 1e9
+
+
 async def _lags_while(port: int, commands: tuple[str, ...]) -> list[float]:
     reader = await asyncio.create_subprocess_exec(sys.executable, "-c", READER, str(port), *commands, stderr=asyncio.subprocess.PIPE)
     ended = asyncio.create_task(reader.communicate())
     lags: list[float] = []
     while not ended.done():
-        due = time.monotonic() + 0.002
+        due, kept = time.monotonic() + 0.002, kept_waiting()
         await asyncio.sleep(0.002)
-        lags.append(time.monotonic() - due)
+        # What the kernel kept this thread from a processor, though it had work, is the lag of the machine.
+        lags.append(max(0.0, time.monotonic() - due - (kept_waiting() - kept)))
     assert reader.returncode == 0, (await ended)[1]
     return lags
