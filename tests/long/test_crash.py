@@ -18,6 +18,7 @@ PROOFS = {
     "R1 over 200 rounds": ("test_r1_kill.py", {"MOATMAIL_R1_ROUNDS": "200", "MOATMAIL_R1_SEED": SEED}),
     "R3 up to the 50th call": ("test_r3_syscalls.py", {"MOATMAIL_R3_NUMBERS": "50"}),
     "R5 over 5,000 deliveries": ("test_r5_order.py", {"MOATMAIL_R5_DELIVERIES": "5000"}),
+    "R12 with 20 clients over 10 minutes": ("test_r12_stress.py", {"MOATMAIL_STRESS_CLIENTS": "20", "MOATMAIL_STRESS_SECONDS": "600"}),
     "R11 at 10,000 places": ("test_r11_sealed.py", {"MOATMAIL_R11_PLACES": "10000", "MOATMAIL_R11_SEED": SEED}),
 }
 
