@@ -76,8 +76,8 @@ _KINDS: Final = {"imap": "imap", "imaps": "imap", "pop3": "pop3", "pop3s": "pop3
 """Which protocol a door speaks, where it is not SMTP."""
 _NAMED: Final = 5  # domains that one line names
 _WITHOUT_SCRAM: Final = (b"PLAIN", b"LOGIN")
-_DECOY_KEY: Final = os.urandom(32)
 _VERSION: Final = metadata.version("moatmail")
+_DECOY_KEY: Final = os.urandom(32)
 """Made before the roles part, so that the salt invented for an unknown name is the same in every process (RFC 5802 §5.1)."""
 _REMEMBERED: Final = Remembered()
 _GENERATION: Final = Generation()

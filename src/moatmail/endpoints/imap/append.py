@@ -74,12 +74,13 @@ async def _begin(conversation: Conversation, command: events.Append, sealed: lis
         raise OverQuotaError
     if command.binary and command.size > BINARY_APPEND:
         raise RefusedError(b"a message with binary parts must be smaller", b"TOOBIG")
-    earlier = conversation.appending if command.index else None
-    room = conversation.door.accounts.uncommitted.begin(account.id) if earlier is None else earlier.room
-    room.take(command.size, conversation.engine.profile.append_limit)
     keywords = tuple(word.decode() for word in command.flags.keywords)
     received_at = conversation.now() if command.date is None else _internal_date(command.date)
     now = conversation.door.clock.monotonic()
+    earlier = conversation.appending if command.index else None
+    room = conversation.door.accounts.uncommitted.begin(account.id) if earlier is None else earlier.room
+    # Last: of a first message that is refused behind this, nobody would give the room back.
+    room.take(command.size, conversation.engine.profile.append_limit)
     return Appending(
         row.id,
         command.flags.bits,

@@ -61,6 +61,16 @@ async def test_a_quota_is_asked_at_each_announcement(small: Lab) -> None:
     assert (await proceed(client, LARGE, 11)).startswith(b"a NO [OVERQUOTA]")
 
 
+async def test_what_is_refused_for_its_date_takes_no_room(small: Lab) -> None:
+    """Fault: each such announcement kept its room until the process ended, and after some of them the account could append nothing any more."""
+    client = await small.client()
+    for _ in range(UNCOMMITTED_ACCOUNT):
+        client.send(b'a APPEND INBOX "31-Dec-9999 23:59:59 -1200" {%d}\r\n' % LARGEST)
+        assert (await client.line()).startswith(b"a NO [CANNOT]")
+    assert small.door.accounts.uncommitted.octets == 0
+    assert (await client.append("INBOX", LARGE)).startswith(b"OK")
+
+
 async def test_the_sessions_of_one_account_are_bounded_together(small: Lab) -> None:
     clients = [await small.client() for _ in range(UNCOMMITTED_ACCOUNT + 1)]
     for client in clients[:-1]:
