@@ -22,6 +22,7 @@ from moatmail.wire.imap import responses
 from moatmail.wire.imap.fetch import Attribute, BodySection, FetchItem
 from moatmail.wire.imap.moment import format_date_times
 
+_NUL: Final = b"\0"
 RowItem = Callable[[PlacedRow], bytes]
 """Makes an item from a message's row alone."""
 
@@ -103,7 +104,8 @@ def _section(item: BodySection) -> _Piece:
     names = frozenset(map(bytes.lower, item.fields))
 
     def octets(chunk: _Chunk) -> list[bytes]:
-        return [fields + b"\r\n" for fields in chunk.listing.fields.select(names, chunk.places)]
+        found = chunk.listing.fields.select(names, chunk.places)
+        return [(fields if _NUL not in fields else responses.without_nul(fields)) + b"\r\n" for fields in found]
 
     if item.origin is not None:
         first, beyond = item.origin, item.origin + (item.length or 0)

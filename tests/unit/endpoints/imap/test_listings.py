@@ -83,6 +83,16 @@ async def test_so_it_is_where_messages_lie_in_another_order_with_flags_and_keywo
     assert not lab.events.alerts()
 
 
+async def test_a_nul_of_old_mail_leaves_in_no_ordinary_literal(lab: Lab) -> None:
+    """Fault: RFC 3501 §9 has no NUL in CHAR8; what one message alone was told of without it a list gave with it."""
+    await lab.deliver(HELLO, HELLO.replace(b"hello", b"h\0llo"), HELLO)
+    client = await lab.client(select="INBOX")
+    before = await client.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])")
+    assert b"h\x80llo" in before[1]
+    await merge(lab, 3)
+    assert await client.ok("FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])") == before
+
+
 async def test_listings_are_what_is_read(lab: Lab) -> None:
     await given_mail(lab)
     client = await lab.client(select="INBOX")
