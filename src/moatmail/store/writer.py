@@ -168,7 +168,12 @@ class Writer:
         self._count_commit()
         if self._commits % _LOOK_AT_LOG == 0:
             self._log_pages = self.db.log_pages()
-        self._follow(effects)
+        try:
+            self._follow(effects)
+        except DatabaseError as error:
+            # It is committed: whoever keeps answers of before must hear of it, though its caller hears that not all of it could be done.
+            self._sink.emit(Event.of("store.not-followed", f"behind a commit (keys of removed accounts go at the next start): {error}", alert=True))
+            return [Outcome(None, translate(error))] * len(batch), effects.hints
         return outcomes, effects.hints
 
     def _count_commit(self) -> None:
@@ -226,8 +231,6 @@ class Writer:
         self.db.run(state.SET_META, {"name": "commit", "value": self._commits + 1})
 
     def _follow(self, effects: Effects) -> None:
-        if effects.gone_keys:
-            self.keys.drop(effects.gone_keys)
         for content in effects.gone_files:
             with contextlib.suppress(OSError):
                 self.contents.remove(content)
@@ -240,6 +243,8 @@ class Writer:
             with contextlib.suppress(DatabaseError):
                 self.db.checkpoint(truncate=True)
         self._keep(effects.soft)
+        if effects.gone_keys:
+            self.keys.drop(effects.gone_keys)
 
     def _keep(self, soft: Sequence[Kept]) -> None:
         self._kept += soft

@@ -348,6 +348,27 @@ def test_a_key_is_durable_before_its_account_and_goes_after_it(folder: Path, mon
     writer.close()
 
 
+def test_a_removal_whose_key_stays_is_told_to_all_who_keep_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault: a full disk kept the key, and with it everybody from hearing that the account, which was gone, is gone."""
+    ear = Ear()
+    writer = Writer(folder, GlassVault(), StandingClock(), ear)
+    writer.run([Asked(change(o.AddDomain("a.test"), o.AddAccount("x", "a.test", ())), "cli")])
+
+    def full(_accounts: Iterable[int]) -> None:
+        raise DatabaseError("database or disk is full")
+
+    monkeypatch.setattr(writer.keys, "drop", full)
+    (outcome,), hints = writer.run([Asked(change(o.RemoveAccount("x@a.test")), "cli")])
+    assert outcome.error is not None
+    assert hints is not None
+    assert hints.settings
+    assert [event.name for event in ear.events if event.alert] == ["store.not-followed"]
+    writer.close()
+    writer = Writer(folder, GlassVault(), StandingClock(), Ear())
+    assert writer.keys.get(1) is None
+    writer.close()
+
+
 def test_a_key_whose_account_never_came_is_swept_at_the_next_start(folder: Path) -> None:
     writer = Writer(folder, GlassVault(), StandingClock(), Ear())
     writer.keys.put({99: b"orphan"})
