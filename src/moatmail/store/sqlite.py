@@ -225,4 +225,6 @@ def translate(error: Exception) -> MoatmailError:
         return StorageFullError(str(error))
     if isinstance(error, dbapi2.IntegrityError):
         return AlreadyExistsError(str(error))
+    if _is_unreadable(error):
+        return StoreUnavailableError(f"the database is damaged ({error}); put the folder back from a backup")
     return StoreUnavailableError(f"{type(error).__name__}: {error}")
