@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from moatmail.core.limits.store import NUMBERS
+
 MEMORY_MAX: Final = 256 * 1024
 """Content up to this size stays in memory while it arrives; more goes, sealed, to a temporary file."""
 
@@ -60,8 +62,8 @@ VIEW_UNUSED_SECONDS: Final = 60.0
 KEYWORD_SETS: Final = 1000
 """Sets of keywords that a view holds beyond twice as many as there are messages with keywords."""
 
-VIEW_PAGE: Final = 2000
-"""Messages loaded at once into the arrays of a mailbox: about a millisecond."""
+VIEW_PAGE: Final = NUMBERS
+"""Messages loaded at once into the arrays of a mailbox: about a millisecond, and what the store gives at once: a shorter page is the last."""
 
 VIEWS_KEPT: Final = 2_000_000
 """Messages whose arrays (14 octets each) a process keeps of accounts without a session, for as long as those of others."""
