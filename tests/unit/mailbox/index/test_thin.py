@@ -13,9 +13,11 @@ import pytest
 from moatmail.core.limits import mailbox as limits
 from moatmail.crypto.seal import new_id
 from moatmail.mailbox.criteria import Body, HeaderText
+from moatmail.mailbox.index.segment import SegmentBuilder
 from moatmail.mailbox.index.tend import Tender
 from moatmail.mailbox.index.thin import Thinner
-from moatmail.store.index_items import AddSegment, CountUnindexed, GetSegmentNumbers, ListSegments
+from moatmail.mailbox.index.words import VERSION, FieldClass, Words
+from moatmail.store.index_items import AddSegment, CountUnindexed, DropSegments, GetSegmentNumbers, ListSegments
 from moatmail.store.operations import EraseDue, Expunge, StoreFlags
 from tests.house.indoors import NOW
 from tests.unit.mailbox.box import Box, box_of
@@ -154,3 +156,28 @@ async def test_what_changes_meanwhile_leaves_the_segment_as_it_was(box: Box, mon
     await thin(box)
     assert await segments(box) != before
     await agree(box, random.Random(5), 20)
+
+
+async def test_a_segment_whose_parts_name_different_messages_is_left_alone(box: Box) -> None:
+    await fill(box, 12)
+    store, account = box.opened.store, box.opened.id
+    (one,) = await box.opened.index.segments(pause)
+    numbers = tuple(one.numbers)
+    await store.write(DropSegments(account, await segments(box)))
+    segment = new_id(77)
+    parts = parts_of(box, segment, FieldClass(0), (0, *numbers[:-1])) + [
+        part for kind in tuple(FieldClass)[1:] for part in parts_of(box, segment, kind, numbers)
+    ]
+    await store.write(AddSegment(account, segment, numbers, tuple(parts)))
+    await expunge(box, 3)
+    await thin(box)
+    assert await segments(box) == (segment,)
+
+
+def parts_of(box: Box, segment: bytes, kind: FieldClass, numbers: tuple[int, ...]) -> list[tuple[int, bytes]]:
+    """Give the sealed parts of one field class, of as many messages, each with words of its own."""
+    builder = SegmentBuilder()
+    for number in numbers:
+        text = b"\nword%d\n" % number
+        builder.add(number, Words(VERSION, True, (text, text, text, text, text, text, text)))
+    return builder.seal_parts(kind, box.opened.keys.sealing, box.opened.id, segment)
