@@ -20,6 +20,7 @@ from moatmail.store.index_items import AddSegment, DropSegments, ListSegments, L
 from moatmail.store.local import LocalStore
 from moatmail.store.repair_items import Recount
 from moatmail.store.sql import mailboxes
+from moatmail.store.thread_items import AddThreads
 from moatmail.store.writer import Asked, Outcome, Writer
 from tests.store_contract.given import DAY, NOW, Ear, GlassVault, House, StandingClock, arrival, change, content, house, message, new_id
 
@@ -64,6 +65,7 @@ LONG: dict[str, Callable[[House], o.Operation[Any]]] = {
     "summaries are written anew": lambda where: SetSummary(where.account, ()),
     "what is in no segment is looked for": lambda where: Retail(where.account, ()),
     "a mailbox is counted anew": lambda where: Recount(where.account, where.inbox),
+    "older mail is given its threads": lambda where: AddThreads(where.account, ()),
 }
 SHORT: dict[str, Callable[[House], o.Operation[Any]]] = {
     "one message is expunged": lambda where: o.Expunge(where.account, where.inbox, (1,), NOW),

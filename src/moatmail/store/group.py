@@ -41,6 +41,7 @@ from moatmail.store.operations import (
 )
 from moatmail.store.repair_items import Recount
 from moatmail.store.sqlite import translate
+from moatmail.store.thread_items import AddThreads
 from moatmail.store.writer import Asked, Outcome, Writer
 
 R = TypeVar("R")
@@ -227,7 +228,7 @@ def _hear(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-_LONG: Final = (DeleteMailbox, EraseDue, AddSegment, DropSegments, SetSummary, Retail, Recount)
+_LONG: Final = (DeleteMailbox, EraseDue, AddSegment, AddThreads, DropSegments, SetSummary, Retail, Recount)
 
 
 def _is_long(operation: Operation[Any], *, erases: bool) -> bool:
